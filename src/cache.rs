@@ -1,0 +1,98 @@
+//! The fallback cache of one connector: earlier decisions, for when none comes in time.
+
+use std::time::{Duration, Instant};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use crate::domain::{
+    call_id::CacheKey,
+    connector::Connector,
+    decision::Decision,
+    fallback::{CachedRules, Keep, KeptDecision, keep},
+    protocol::Answer,
+    reply::CacheControl,
+};
+
+/// How much longer than its greatest age a decision is held, so that a lookup can tell "too old"
+/// from "never seen".
+const HELD_AFTER_EXPIRY: Duration = Duration::from_secs(60);
+
+/// Under what one call's decision is kept and looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheKeys {
+    /// The very same call.
+    pub same_call: CacheKey,
+    /// The same values of the configured claims, where all of them are filled.
+    pub same_values: Option<CacheKey>,
+}
+
+/// How a lookup ended.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// A decision that may be used, as an answer.
+    Hit(Answer),
+    /// There is none.
+    Miss,
+    /// There is one, but it is too old.
+    Expired,
+}
+
+/// Earlier decisions, the least recently used dropped first.
+pub struct DecisionCache {
+    rules: CachedRules,
+    entries: Cache<CacheKey, KeptDecision>,
+}
+
+impl DecisionCache {
+    /// An empty cache.
+    pub fn new(rules: CachedRules) -> Self {
+        let entries = Cache::builder()
+            .max_capacity(rules.max_entries)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(rules.max_age.saturating_add(HELD_AFTER_EXPIRY))
+            .build();
+        Self { rules, entries }
+    }
+
+    /// A worker has decided.
+    pub fn keep(&self, keys: CacheKeys, decision: &Decision, control: CacheControl, now: Instant) {
+        let (same_call, same_values) = keep(&self.rules, decision, control, now);
+        self.apply(keys.same_call, same_call);
+        if let Some(key) = keys.same_values {
+            self.apply(key, same_values);
+        }
+    }
+
+    /// The answer that an earlier decision gives at `connector`.
+    pub fn look_up(&self, keys: CacheKeys, connector: &Connector, now: Instant) -> Lookup {
+        let same_call = self.entries.get(&keys.same_call);
+        if let Some(kept) = same_call.as_ref().filter(|kept| kept.is_fresh(now)) {
+            return Lookup::Hit(kept.for_same_call(connector));
+        }
+        let same_values = keys.same_values.and_then(|key| self.entries.get(&key));
+        match (same_call, same_values) {
+            (_, Some(kept)) if kept.is_fresh(now) => Lookup::Hit(kept.for_same_values(connector)),
+            (None, None) => Lookup::Miss,
+            (_, _) => Lookup::Expired,
+        }
+    }
+
+    /// How many entries are held.
+    pub fn len(&self) -> u64 {
+        self.entries.run_pending_tasks();
+        self.entries.entry_count()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn apply(&self, key: CacheKey, keep: Keep) {
+        match keep {
+            Keep::Replace(kept) => self.entries.insert(key, kept),
+            Keep::Drop => self.entries.invalidate(&key),
+            Keep::Leave => {}
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The only file that reads a clock. Monotonic time is tokio's, so that tests can pause it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// Now, for measuring and for deadlines.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Now, by the wall clock, for people and other machines.
+#[allow(clippy::disallowed_methods)]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The wall clock's reading at `instant`, which lies ahead.
+pub fn wall_at(instant: Instant) -> SystemTime {
+    wall() + instant.saturating_duration_since(now())
+}
+
+/// Waits until `instant`.
+pub async fn sleep_until(instant: Instant) {
+    tokio::time::sleep_until(instant.into()).await;
+}
+
+/// `future`'s output, or `None` at `instant`.
+pub async fn until<F: Future>(instant: Instant, future: F) -> Option<F::Output> {
+    tokio::time::timeout_at(instant.into(), future).await.ok()
+}
+
+/// Calls `tick` every `period`, forever.
+pub async fn every(period: Duration, mut tick: impl FnMut()) {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        tick();
+    }
+}

@@ -1,0 +1,152 @@
+//! Plays a caller as it is documented: it posts claims, waits as long as its protocol says, tries
+//! once more where nothing came, and shows the person what the answer says.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::{
+    HeaderMap, Request, Uri,
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST},
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::{
+    clock,
+    domain::{
+        decision::Decision,
+        json::Object,
+        protocol::{Protocol, Step},
+    },
+};
+
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// A caller and what it calls.
+pub(super) struct Caller {
+    pub(super) url: Uri,
+    pub(super) protocol: &'static Protocol,
+    pub(super) step: &'static Step,
+    /// User name and password.
+    pub(super) basic: Option<(String, Vec<u8>)>,
+}
+
+/// An answer, or why there is none.
+pub(super) struct Heard {
+    /// How many requests it took: 1 or 2.
+    pub(super) requests: u32,
+    /// How long the person waited.
+    pub(super) waited: Duration,
+    pub(super) answer: Result<HttpAnswer, String>,
+}
+
+pub(super) struct HttpAnswer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// What the person who signs up sees.
+pub(super) enum Seen {
+    /// What the contract says.
+    Contract(Decision),
+    /// The caller's own error page, and what is wrong.
+    Error(String),
+}
+
+impl Caller {
+    /// Posts `claims`, and once more where no answer came.
+    pub(super) async fn call(&self, claims: &[u8]) -> Heard {
+        let started = clock::now();
+        let mut answer = self.post(claims).await;
+        let mut requests = 1;
+        if answer.is_err() {
+            answer = self.post(claims).await;
+            requests = 2;
+        }
+        Heard { requests, waited: clock::now() - started, answer }
+    }
+
+    /// What the person sees for `answer`.
+    pub(super) fn seen(&self, answer: &Result<HttpAnswer, String>) -> Seen {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(why) => return Seen::Error(why.clone()),
+        };
+        match self.protocol.read(self.step, answer.status, &answer.body) {
+            Ok(decision) => Seen::Contract(decision),
+            Err(why) => Seen::Error(format!("HTTP {}: {why}", answer.status)),
+        }
+    }
+
+    async fn post(&self, claims: &[u8]) -> Result<HttpAnswer, String> {
+        let until: Instant = clock::now() + self.protocol.caller_waits;
+        let waited = || format!("no answer within {} s", self.protocol.caller_waits.as_secs());
+        clock::until(until, self.exchange(claims)).await.unwrap_or_else(|| Err(waited()))
+    }
+
+    async fn exchange(&self, claims: &[u8]) -> Result<HttpAnswer, String> {
+        let host = self.url.host().ok_or("the URL has no host")?;
+        let port = self.url.port_u16().unwrap_or(80);
+        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
+        let stream = stream.map_err(|error| format!("no connection: {error}"))?;
+        let broken = |error: hyper::Error| format!("the connection broke: {error}");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let connection = tokio::spawn(connection);
+        let response = sender.send_request(self.request(host, claims)?).await.map_err(broken)?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| format!("the answer broke off: {error}"))?.to_bytes();
+        connection.abort();
+        Ok(HttpAnswer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    fn request(&self, host: &str, claims: &[u8]) -> Result<Request<Full<Bytes>>, String> {
+        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
+        let authority = self.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+        let mut request = Request::post(path)
+            .header(HOST, authority)
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_LENGTH, claims.len());
+        if let Some((user, password)) = &self.basic {
+            let credentials = [user.as_bytes(), b":", password].concat();
+            request =
+                request.header(AUTHORIZATION, format!("Basic {}", BASE64.encode(&credentials)));
+        }
+        let body = Full::new(Bytes::copy_from_slice(claims));
+        request.body(body).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Seen::Contract(Decision::Continue(claims)) if claims.members().is_empty() => {
+                f.write_str("goes on")
+            }
+            Seen::Contract(Decision::Continue(claims)) => {
+                let text = format!("{{{}}}", claims.members());
+                f.write_str("goes on, with")?;
+                let claims = Object::parse(text.as_bytes());
+                for (name, value) in claims.iter().flat_map(Object::members) {
+                    write!(f, " {name} = {}", value.text())?;
+                }
+                Ok(())
+            }
+            Seen::Contract(Decision::ShowBlockPage(message)) => {
+                write!(f, "block page: {}", message.as_str())
+            }
+            Seen::Contract(Decision::ValidationError(message)) => {
+                write!(f, "message at the form: {}", message.as_str())
+            }
+            Seen::Error(why) => write!(f, "the caller's own error page ({why})"),
+        }
+    }
+}

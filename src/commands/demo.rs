@@ -1,0 +1,158 @@
+//! `connector-bridge demo`: everything on one machine, to see what the person who signs up sees.
+
+mod samples;
+mod server;
+mod worker;
+
+use std::{fs, path::PathBuf};
+
+use http::Uri;
+use lexopt::Arg;
+
+use self::{samples::SAMPLES, server::NatsServer};
+use super::{
+    Failure,
+    caller::{Caller, Seen},
+    file, print, runtime,
+};
+use crate::{app::App, config::Config, domain::protocol::Protocol, lifecycle, random::Random};
+
+const USER: &str = "demo";
+
+pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    let (mut once, mut nats_server) = (false, PathBuf::from("nats-server"));
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("once") => once = true,
+            Arg::Long("nats-server") => nats_server = file(&mut arguments)?,
+            other @ (Arg::Long(_) | Arg::Short(_) | Arg::Value(_)) => {
+                return Err(other.unexpected().into());
+            }
+        }
+    }
+    runtime()?.block_on(async {
+        let folder = Folder::new()?;
+        let server =
+            NatsServer::start(&nats_server, &folder.0).await.map_err(Failure::Unavailable)?;
+        worker::start(&server.url).await.map_err(|error| Failure::Internal(error.to_string()))?;
+        let app = App::start(config(&folder, &server.url)?, false).await?;
+        let address = app.address;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let bridge = tokio::spawn(app.run(async { drop(stopped.await) }));
+        print(&format!(
+            "nats-server {}, an example worker, and the bridge on http://{address}\n\n",
+            server.url
+        ));
+        let all_as_they_should = play(&folder, &format!("http://{address}")).await?;
+        if !once {
+            print(&try_it(&folder, &format!("http://{address}")));
+            drop(lifecycle::signal().await);
+        }
+        stop.send(()).unwrap_or(());
+        drop(bridge.await);
+        if all_as_they_should { Ok(()) } else { Err(Failure::Found) }
+    })
+}
+
+/// The bridge's files, removed when dropped.
+struct Folder(PathBuf, String);
+
+impl Folder {
+    fn new() -> Result<Self, Failure> {
+        let random = Random::default();
+        let path =
+            std::env::temp_dir().join(format!("connector-bridge-demo-{:016x}", random.next()));
+        let password = format!("{:016x}", random.next());
+        let written =
+            fs::create_dir(&path).and_then(|()| fs::write(path.join("password"), &password));
+        let folder = Self(path, password);
+        written.map_err(|error| Failure::Internal(format!("{}: {error}", folder.0.display())))?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn config(folder: &Folder, nats: &str) -> Result<Config, Failure> {
+    let password_file = folder.0.join("password");
+    let auth = format!(
+        "{{basic: [{{username: {USER}, password_file: {:?}}}]}}",
+        password_file.to_string_lossy()
+    );
+    let text = format!(
+        r#"
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+drain_delay: 0s
+nats: {{servers: ["{nats}"]}}
+connectors:
+  sign-up:
+    protocol: entra
+    step: before-create
+    deadline: 2s
+    auth: {auth}
+    claims: {{require: [email]}}
+    fallback: {{messages: {{de: "Wir konnten Ihre Anfrage nicht prüfen. Bitte versuchen Sie es in ein paar Minuten noch einmal."}}}}
+  nobody-listens:
+    protocol: entra
+    step: before-create
+    deadline: 2s
+    auth: {auth}
+"#
+    );
+    Config::parse(&text).map_err(|error| Failure::Internal(error.to_string()))
+}
+
+/// Plays the samples. Returns whether each came out as it should.
+async fn play(folder: &Folder, bridge: &str) -> Result<bool, Failure> {
+    let protocol =
+        Protocol::named("entra").and_then(|entra| Some((entra, entra.step("before-create")?)));
+    let Some((protocol, step)) = protocol else {
+        return Err(Failure::Internal("there is no protocol entra".to_owned()));
+    };
+    let mut all_as_they_should = true;
+    for sample in SAMPLES {
+        let url = format!("{bridge}/connectors/{}", sample.connector);
+        let url: Uri = url.parse().map_err(|_| Failure::Internal(format!("{url:?}")))?;
+        let password = if sample.knows_password { folder.1.as_str() } else { "guessed" };
+        let basic = Some((USER.to_owned(), password.as_bytes().to_vec()));
+        let caller = Caller { url, protocol, step, basic };
+        let heard = caller.call(sample.claims.as_bytes()).await;
+        let seen = caller.seen(&heard.answer);
+        let source = heard.answer.as_ref().ok().and_then(|answer| {
+            answer.headers.get("connector-answer-source")?.to_str().ok().map(str::to_owned)
+        });
+        let source = source.as_deref().unwrap_or("none");
+        let fits = matches!(seen, Seen::Contract(_)) == sample.is_answered
+            && seen.to_string().contains(sample.sees)
+            && source == sample.source;
+        all_as_they_should &= fits;
+        print(&format!(
+            "{} {}\n    posts  {}\n    sees   {seen}\n    source {source}, after {} ms\n",
+            if fits { "ok  " } else { "FAIL" },
+            sample.name,
+            sample.claims,
+            heard.waited.as_millis(),
+        ));
+    }
+    let end = match all_as_they_should {
+        true => "\nEvery sign-up came out as it should.\n",
+        false => "\nA sign-up came out otherwise than it should: see FAIL above.\n",
+    };
+    print(end);
+    Ok(all_as_they_should)
+}
+
+fn try_it(folder: &Folder, bridge: &str) -> String {
+    format!(
+        "\nTry it yourself; Ctrl-C ends everything:\n\n  \
+         curl -si -u {USER}:{} -H 'Content-Type: application/json' \\\n    \
+         -d '{{\"email\":\"you@example.com\",\"displayName\":\"  your   name \"}}' \\\n    \
+         {bridge}/connectors/sign-up\n",
+        folder.1
+    )
+}

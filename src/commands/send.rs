@@ -1,0 +1,105 @@
+//! `connector-bridge send`
+
+use lexopt::{Arg, ValueExt};
+
+use super::{
+    Failure,
+    caller::{Caller, Heard, Seen},
+    file, print, runtime,
+};
+use crate::domain::{json::Object, protocol::Protocol};
+
+/// As the caller's documentation shows them.
+const SAMPLE_CLAIMS: &str = r#"{"email":"johnsmith@fabrikam.onmicrosoft.com","identities":[{"signInType":"federated","issuer":"facebook.com","issuerAssignedId":"0123456789"}],"displayName":"John Smith","givenName":"John","surname":"Smith","jobTitle":"Supplier","streetAddress":"1000 Microsoft Way","city":"Seattle","postalCode":"12345","state":"Washington","country":"United States","ui_locales":"en-US"}"#;
+
+pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    let (mut url, mut protocol, mut step) = (None, "entra".to_owned(), "before-create".to_owned());
+    let (mut claims, mut user, mut password_file) = (None, None, None);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Value(value) if url.is_none() => url = Some(value.string()?),
+            Arg::Long("protocol") => protocol = arguments.value()?.string()?,
+            Arg::Long("step") => step = arguments.value()?.string()?,
+            Arg::Long("claims") => claims = Some(file(&mut arguments)?),
+            Arg::Long("user") => user = Some(arguments.value()?.string()?),
+            Arg::Long("password-file") => password_file = Some(file(&mut arguments)?),
+            Arg::Long(option @ ("api-key-file" | "cert" | "key" | "ca")) => {
+                return Err(Failure::Usage(format!("--{option} is not supported by this version")));
+            }
+            other @ (Arg::Long(_) | Arg::Short(_) | Arg::Value(_)) => {
+                return Err(other.unexpected().into());
+            }
+        }
+    }
+    let url = url.ok_or_else(|| Failure::Usage("the URL is missing".to_owned()))?;
+    let url: http::Uri =
+        url.parse().map_err(|_| Failure::Usage(format!("{url:?} is not a URL")))?;
+    if url.scheme_str() != Some("http") || url.host().is_none() {
+        return Err(Failure::Usage(format!("{url} is not a URL as http://host/connectors/name")));
+    }
+    let protocol = Protocol::named(&protocol)
+        .ok_or_else(|| Failure::Usage(format!("unknown protocol {protocol:?}")))?;
+    let step = protocol
+        .step(&step)
+        .ok_or_else(|| Failure::Usage(format!("{step:?} is no step of {}", protocol.name)))?;
+    let basic = match (user, password_file) {
+        (Some(user), Some(file)) => Some((user, read_secret(&file)?)),
+        (None, None) => None,
+        (_, _) => {
+            let text = "--user and --password-file go together".to_owned();
+            return Err(Failure::Usage(text));
+        }
+    };
+    let claims = match claims {
+        None => SAMPLE_CLAIMS.as_bytes().to_vec(),
+        Some(file) => std::fs::read(&file).map_err(|error| {
+            Failure::Usage(format!("{}: cannot be read: {}", file.display(), error.kind()))
+        })?,
+    };
+    if let Err(fault) = Object::parse(&claims) {
+        return Err(Failure::Usage(format!("the claims are {fault}")));
+    }
+    let caller = Caller { url, protocol, step, basic };
+    let heard = runtime()?.block_on(caller.call(&claims));
+    report(&caller, &heard)
+}
+
+fn read_secret(file: &std::path::Path) -> Result<Vec<u8>, Failure> {
+    let secret = std::fs::read(file).map_err(|error| {
+        Failure::Usage(format!("{}: cannot be read: {}", file.display(), error.kind()))
+    })?;
+    let secret = secret.strip_suffix(b"\n").unwrap_or(&secret);
+    Ok(secret.strip_suffix(b"\r").unwrap_or(secret).to_vec())
+}
+
+fn report(caller: &Caller, heard: &Heard) -> Result<(), Failure> {
+    let seen = caller.seen(&heard.answer);
+    print(&format!("The person sees: {seen}\n"));
+    print(&format!(
+        "{} request{}, {} ms\n",
+        heard.requests,
+        if heard.requests == 1 { "" } else { "s" },
+        heard.waited.as_millis()
+    ));
+    if let Ok(answer) = &heard.answer {
+        let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
+        print(&format!("HTTP {}", answer.status));
+        for name in ["connector-answer-source", "connector-call-id"] {
+            print(&format!("{}", Labelled(name, header(name))));
+        }
+        print("\n");
+    }
+    match seen {
+        Seen::Contract(_) => Ok(()),
+        Seen::Error(_) => Err(Failure::Found),
+    }
+}
+
+/// A header of the answer, where it is there.
+struct Labelled<'a>(&'a str, Option<&'a str>);
+
+impl std::fmt::Display for Labelled<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.1.map_or(Ok(()), |value| write!(f, ", {} {value}", self.0))
+    }
+}

@@ -1,0 +1,31 @@
+//! `connector-bridge serve`
+
+use lexopt::Arg;
+
+use super::{Failure, file, read_config, runtime};
+use crate::{app::App, lifecycle};
+
+pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    let mut config = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("config") => config = Some(file(&mut arguments)?),
+            other @ (Arg::Long(_) | Arg::Short(_) | Arg::Value(_)) => {
+                return Err(other.unexpected().into());
+            }
+        }
+    }
+    let config = read_config(config.as_deref())?;
+    runtime()?.block_on(async {
+        let app = App::start(config, true).await?;
+        let (address, admin_address) = (app.address, app.admin_address);
+        tracing::info!(version = crate::VERSION, %address, %admin_address, "listening");
+        app.run(async {
+            if let Err(error) = lifecycle::signal().await {
+                tracing::error!(%error, "signals cannot be received; stopping");
+            }
+        })
+        .await
+        .map_err(Failure::from)
+    })
+}

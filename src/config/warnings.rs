@@ -1,0 +1,69 @@
+//! What a configuration may say, but had better not without knowing it.
+
+use std::time::Duration;
+
+use super::{AuthSettings, Config, ConnectorSettings, units::write_duration};
+use crate::domain::fallback::DefaultAnswer;
+
+/// Kept back at the end of a shutdown.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
+
+pub(super) fn of(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let longest = config.connectors.iter().map(|settings| settings.connector.deadline).max();
+    let needed = config.drain_delay + longest.unwrap_or_default() + SHUTDOWN_MARGIN;
+    if config.shutdown_grace < needed {
+        warnings.push(format!(
+            "shutdown_grace: {} is less than drain_delay, the longest deadline and 1s together \
+             ({}): calls in flight at the end get their fallback early",
+            write_duration(config.shutdown_grace),
+            write_duration(needed)
+        ));
+    }
+    if config.calls.hash_key_file.is_none() {
+        warnings.push(
+            "calls.hash_key_file: without it, whoever sees a call id can find the claims behind \
+             it by trying"
+                .to_owned(),
+        );
+    }
+    for settings in &config.connectors {
+        let name = &settings.connector.name;
+        let texts = connector(settings, config.calls.replay_window);
+        warnings.extend(texts.into_iter().map(|text| format!("connectors.{name}.{text}")));
+    }
+    warnings
+}
+
+fn connector(settings: &ConnectorSettings, replay_window: Duration) -> Vec<String> {
+    let connector = &settings.connector;
+    let fallback = &connector.fallback;
+    let mut warnings = Vec::new();
+    let mut warn = |text: &str| warnings.push(text.to_owned());
+    if settings.auth == AuthSettings::None {
+        warn("auth: none lets everyone call");
+    }
+    if fallback.default == DefaultAnswer::Continue {
+        warn("fallback.default: continue lets people in whom no worker has checked");
+    }
+    if fallback.cached.is_some() && connector.step.overwrites_form {
+        warn(
+            "fallback.cached.by: a person who was once let in can continue with whatever was \
+             typed now while no worker decides",
+        );
+    }
+    if connector.protocol.name == "b2c-policy" && connector.identify_by.is_empty() {
+        warn(
+            "identify_by: without it, a call is only joined, replayed or cached if it holds one \
+             of the well-known claims that name a person",
+        );
+    }
+    if replay_window < connector.protocol.caller_waits * 2 {
+        warn(&format!(
+            "protocol: calls.replay_window is shorter than the two times {} that the caller \
+             waits: its retry may be decided anew",
+            write_duration(connector.protocol.caller_waits)
+        ));
+    }
+    warnings
+}

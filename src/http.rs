@@ -1,0 +1,299 @@
+//! What callers talk to: from the first byte of a request to the last byte of its answer.
+
+pub mod connection;
+mod head;
+pub mod listener;
+mod media_type;
+pub mod refusal;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{
+        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+        WWW_AUTHENTICATE,
+    },
+};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use self::{
+    connection::{AnswerBody, Progress},
+    media_type::is_json_in_utf8,
+    refusal::Refusal,
+};
+use crate::{
+    call::Call,
+    clock,
+    domain::{
+        call_id::HashKey,
+        outcome::{Outcome, Reason},
+        problem::Problem,
+        trace_context::TraceContext,
+    },
+    lane::Lane,
+    metrics::Metrics,
+    pipeline::{Answered, Pipeline, Wire},
+    random::Random,
+    secrets::{Auth, Live},
+};
+
+/// The longest request target that is looked at; a longer one gets 414.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+const PATH: &str = "/connectors/";
+const CALL_ID: HeaderName = HeaderName::from_static("connector-call-id");
+const ANSWER_SOURCE: HeaderName = HeaderName::from_static("connector-answer-source");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static(Problem::MEDIA_TYPE);
+const CHALLENGE: HeaderValue =
+    HeaderValue::from_static(r#"Basic realm="connector-bridge", charset="UTF-8""#);
+
+/// One connector as callers reach it.
+pub struct Endpoint {
+    /// The connector at work.
+    pub lane: Arc<Lane>,
+    /// Who may call it.
+    pub auth: Auth,
+}
+
+/// Everything that a request needs.
+pub struct Front<W> {
+    /// Decides calls.
+    pub pipeline: Arc<Pipeline<W>>,
+    /// The connectors by name.
+    pub endpoints: HashMap<Box<str>, Endpoint>,
+    /// The key of the hash behind call ids.
+    pub hash_key: Arc<Live<HashKey>>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The largest body that is read, in bytes.
+    pub max_body: usize,
+    /// How long a head or a body may take.
+    pub read_timeout: Duration,
+    /// Whether a caller's trace is continued.
+    pub trust_incoming_traces: bool,
+    /// For trace and span ids.
+    pub random: Random,
+}
+
+impl<W: Wire> Front<W> {
+    /// Answers one request. The checks run in the order of the documentation; one that fails ends
+    /// the request before anything reaches NATS.
+    pub async fn handle<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        progress: &Arc<Progress>,
+    ) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let arrived = progress.arrived();
+        if request.version() == Version::HTTP_11
+            && request.headers().get_all(HOST).iter().count() != 1
+        {
+            return self.refuse(None, progress, Refusal::Host);
+        }
+        if request.uri().path().len() > TARGET_BYTES_MAX {
+            return self.refuse(None, progress, Refusal::TargetTooLong);
+        }
+        let Some(endpoint) = self.endpoint(request.uri().path()) else {
+            return self.refuse(None, progress, Refusal::UnknownPath);
+        };
+        let call = match self.read(endpoint, request, arrived).await {
+            Ok(call) => Arc::new(call),
+            Err(refusal) => return self.refuse(Some(endpoint), progress, refusal),
+        };
+        // A task of its own: a caller that hangs up drops this future, but not the decision.
+        let (pipeline, task_call) = (Arc::clone(&self.pipeline), Arc::clone(&call));
+        let task = tokio::spawn(async move {
+            let answered = pipeline.run(&task_call).await;
+            finish(&task_call, &answered.outcome);
+            answered
+        });
+        let Answered { outcome, receipt } = task.await.unwrap_or_else(|_| {
+            let outcome = self.pipeline.fallback(&call, Reason::WorkerError);
+            finish(&call, &outcome);
+            Answered { outcome, receipt: None }
+        });
+        let body = AnswerBody::new(outcome.answer.body.clone(), receipt, progress);
+        let mut response = Response::new(body);
+        *response.status_mut() =
+            StatusCode::from_u16(outcome.answer.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, if outcome.answer.is_decision() { JSON } else { PROBLEM });
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        headers.insert(ANSWER_SOURCE, HeaderValue::from_static(outcome.source.label()));
+        if let Ok(id) = HeaderValue::try_from(call.id.to_string()) {
+            headers.insert(CALL_ID, id);
+        }
+        response
+    }
+
+    fn endpoint(&self, path: &str) -> Option<&Endpoint> {
+        self.endpoints.get(path.strip_prefix(PATH)?)
+    }
+
+    /// Everything that must hold before a request is a call.
+    async fn read<B>(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<B>,
+        arrived: Instant,
+    ) -> Result<Call, Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if request.method() != Method::POST {
+            return Err(Refusal::Method);
+        }
+        let authorization = request.headers().get_all(AUTHORIZATION);
+        endpoint
+            .auth
+            .check(authorization.iter().map(HeaderValue::as_bytes))
+            .map_err(Refusal::Unauthorized)?;
+        if !is_json_in_utf8(request.headers()) {
+            return Err(Refusal::MediaType);
+        }
+        if announced_length(request.headers()).is_some_and(|length| length > self.max_body) {
+            return Err(Refusal::TooLarge);
+        }
+        let trace = self.trace(request.headers());
+        let limit = endpoint.lane.connector.deadline;
+        let read_until = (clock::now() + self.read_timeout).min(arrived + limit);
+        let body = clock::until(read_until, self.body(request.into_body())).await;
+        let body = body.ok_or(Refusal::BodyTimeout)??;
+        let lane = Arc::clone(&endpoint.lane);
+        Call::read(lane, arrived, body, &self.hash_key.get(), trace).map_err(Refusal::Json)
+    }
+
+    /// The whole body. One that came in one piece is not copied.
+    async fn body<B>(&self, mut body: B) -> Result<Bytes, Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut first = Bytes::new();
+        let mut all: Option<BytesMut> = None;
+        while let Some(frame) = body.frame().await {
+            // The connection broke, or what came was not HTTP.
+            let frame = frame.map_err(|_| Refusal::BodyTimeout)?;
+            let Ok(data) = frame.into_data() else { continue };
+            let length = all.as_ref().map_or(first.len(), BytesMut::len);
+            if length + data.len() > self.max_body {
+                return Err(Refusal::TooLarge);
+            }
+            match &mut all {
+                Some(all) => all.extend_from_slice(&data),
+                None if first.is_empty() => first = data,
+                None => {
+                    let mut both = BytesMut::with_capacity(length + data.len());
+                    both.extend_from_slice(&first);
+                    both.extend_from_slice(&data);
+                    all = Some(both);
+                }
+            }
+        }
+        Ok(all.map_or(first, BytesMut::freeze))
+    }
+
+    /// A new trace, or the next span of the caller's where that is trusted.
+    fn trace(&self, headers: &HeaderMap) -> TraceContext {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let continued =
+            text("traceparent").filter(|_| self.trust_incoming_traces).and_then(|parent| {
+                TraceContext::continued(parent, text("tracestate"), self.random.next())
+            });
+        continued.unwrap_or_else(|| {
+            let trace_id = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
+            TraceContext::new(trace_id, self.random.next())
+        })
+    }
+
+    fn refuse(
+        &self,
+        endpoint: Option<&Endpoint>,
+        progress: &Arc<Progress>,
+        refusal: Refusal,
+    ) -> Response<AnswerBody> {
+        let arrived = progress.arrived();
+        if let Some(rejection) = refusal.rejection() {
+            self.metrics.rejected(rejection);
+        }
+        if let Some(Endpoint { lane, .. }) = endpoint {
+            let taken = clock::now() - arrived;
+            lane.metrics.refused(refusal.status().as_u16(), taken);
+            if let Refusal::Unauthorized(fault) = refusal {
+                lane.metrics.auth_failed("basic", fault);
+            }
+            let connector = lane.connector.name.as_str();
+            let (status, ms) = (refusal.status().as_u16(), milliseconds(taken));
+            tracing::info!(
+                connector,
+                action = "none",
+                source = "none",
+                reason = refusal.code(),
+                status,
+                ms,
+                "refused"
+            );
+        }
+        let mut response = Response::new(AnswerBody::new(refusal.body(), None, progress));
+        *response.status_mut() = refusal.status();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        if refusal.has_body() {
+            headers.insert(CONTENT_TYPE, PROBLEM);
+        }
+        if refusal.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match refusal {
+            Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Refusal::Unauthorized(_) => drop(headers.insert(WWW_AUTHENTICATE, CHALLENGE)),
+            Refusal::Host
+            | Refusal::TargetTooLong
+            | Refusal::UnknownPath
+            | Refusal::MediaType
+            | Refusal::TooLarge
+            | Refusal::BodyTimeout
+            | Refusal::Json(_) => {}
+        }
+        response
+    }
+}
+
+/// Counts and logs the end of a call. Nothing returns past this.
+fn finish(call: &Call, outcome: &Outcome) {
+    let taken = clock::now() - call.arrived;
+    call.lane.metrics.answered(outcome, taken);
+    let connector = call.lane.connector.name.as_str();
+    let action = outcome.answer.action.map_or("none", |action| action.label());
+    let reason = outcome.reason.map(Reason::label);
+    let (status, ms) = (outcome.answer.status, milliseconds(taken));
+    tracing::info!(
+        connector,
+        call_id = %call.id,
+        action,
+        source = outcome.source.label(),
+        reason,
+        status,
+        ms,
+        "answered"
+    );
+}
+
+/// With three decimals.
+fn milliseconds(taken: Duration) -> f64 {
+    (taken.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

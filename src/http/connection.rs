@@ -1,0 +1,218 @@
+//! One connection: when a request's first byte came, and when an answer's last byte was written.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+use super::head::{HeadFault, HeadScan};
+use crate::{clock, pipeline::Receipt};
+
+/// How far the current exchange of a connection has come.
+#[derive(Default)]
+pub struct Progress(Mutex<Exchange>);
+
+#[derive(Default)]
+struct Exchange {
+    /// When the first byte of the current request came.
+    arrived: Option<Instant>,
+    /// When the last bytes came, of whatever.
+    last_read: Option<Instant>,
+    head: HeadScan,
+    fault: Option<HeadFault>,
+    /// The whole answer was handed to the HTTP library and waits to be written.
+    is_handed_over: bool,
+    receipt: Option<Receipt>,
+    answers: u64,
+}
+
+impl Progress {
+    /// When the first byte of the current request came.
+    pub fn arrived(&self) -> Instant {
+        let exchange = self.lock();
+        // A request that came together with the one before it has no first byte of its own.
+        exchange.arrived.or(exchange.last_read).unwrap_or_else(clock::now)
+    }
+
+    /// Whether bytes of a request came that is not answered yet, or none ever came.
+    pub(super) fn is_unfinished(&self) -> bool {
+        let exchange = self.lock();
+        exchange.arrived.is_some() || exchange.answers == 0
+    }
+
+    pub(super) fn fault(&self) -> Option<HeadFault> {
+        self.lock().fault
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exchange> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<(), HeadFault> {
+        let mut exchange = self.lock();
+        let now = clock::now();
+        exchange.arrived.get_or_insert(now);
+        exchange.last_read = Some(now);
+        let looked = exchange.head.look_at(bytes);
+        exchange.fault = looked.err();
+        looked
+    }
+
+    fn hand_over(&self, receipt: Option<Receipt>) {
+        let mut exchange = self.lock();
+        exchange.is_handed_over = true;
+        exchange.receipt = receipt;
+    }
+
+    /// Everything handed over so far is with the socket.
+    pub fn written(&self) {
+        let receipt = {
+            let mut exchange = self.lock();
+            if !exchange.is_handed_over {
+                return;
+            }
+            let (receipt, answers) = (exchange.receipt.take(), exchange.answers + 1);
+            let last_read = exchange.last_read;
+            *exchange = Exchange { answers, last_read, ..Exchange::default() };
+            receipt
+        };
+        if let Some(receipt) = receipt {
+            receipt.delivered();
+        }
+    }
+}
+
+/// An answer's body. The one that takes its only piece is told that the answer is whole.
+pub struct AnswerBody {
+    bytes: Option<Bytes>,
+    receipt: Option<Receipt>,
+    progress: Option<Arc<Progress>>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(bytes: Bytes, receipt: Option<Receipt>, progress: &Arc<Progress>) -> Self {
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self { bytes, receipt, progress: Some(Arc::clone(progress)) }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
+        let receipt = self.receipt.take();
+        if let Some(progress) = self.progress.take() {
+            progress.hand_over(receipt);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+/// How long the socket may take no byte of an answer before the client is given up.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stream that keeps [`Progress`] up to date, and gives up a client that does not read.
+pub(super) struct Tracked<S> {
+    stream: S,
+    progress: Arc<Progress>,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Tracked<S> {
+    pub(super) fn new(stream: S, progress: Arc<Progress>) -> Self {
+        Self { stream, progress, stalled: None }
+    }
+
+    fn watch(
+        &mut self,
+        context: &mut Context<'_>,
+        wrote: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    pub(super) fn into_stream(self) -> S {
+        self.stream
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        match buffer.filled().get(before..) {
+            Some(new) if !new.is_empty() => Poll::Ready(
+                self.progress.read(new).map_err(|_| io::Error::from(io::ErrorKind::InvalidData)),
+            ),
+            Some(_) | None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, wrote)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watch(context, wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// The HTTP library flushes only when nothing is left to write.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.progress.written();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

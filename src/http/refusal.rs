@@ -1,0 +1,107 @@
+//! A request turned away before it became a call: which status and which code.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::{
+    domain::{credentials::AuthFault, json::JsonFault, problem::Problem},
+    metrics::Rejection,
+};
+
+/// Why a request is turned away. In the order of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No Host, or two.
+    Host,
+    /// The request target is too long.
+    TargetTooLong,
+    /// There is no such connector.
+    UnknownPath,
+    /// Not POST.
+    Method,
+    /// The credentials are missing, malformed or unknown.
+    Unauthorized(AuthFault),
+    /// Not JSON in UTF-8, by its headers.
+    MediaType,
+    /// The body is larger than allowed.
+    TooLarge,
+    /// The body did not come in time.
+    BodyTimeout,
+    /// The body is not an object that is read.
+    Json(JsonFault),
+}
+
+impl Refusal {
+    fn problem(self) -> Problem {
+        let problem = |status, code, title| Problem { status, code, title };
+        match self {
+            Refusal::Host => problem(400, "host", "Bad request"),
+            Refusal::TargetTooLong => problem(414, "target_too_long", "Address too long"),
+            Refusal::UnknownPath => problem(404, "unknown_path", "Not found"),
+            Refusal::Method => problem(405, "method_not_allowed", "Only POST is allowed"),
+            Refusal::Unauthorized(_) => problem(401, "unauthorized", "Unauthorized"),
+            Refusal::MediaType => problem(415, "media_type", "Only JSON in UTF-8 is read"),
+            Refusal::TooLarge => problem(413, "too_large", "The body is too large"),
+            Refusal::BodyTimeout => problem(408, "body_timeout", "The body did not come in time"),
+            Refusal::Json(JsonFault::NotJson) => problem(422, "not_json", "The body is not JSON"),
+            Refusal::Json(JsonFault::NotObject) => {
+                problem(422, "not_an_object", "The body is not a JSON object")
+            }
+            Refusal::Json(JsonFault::KeyTwice) => {
+                problem(422, "key_twice", "A key stands twice in the body")
+            }
+            Refusal::Json(JsonFault::TooDeep) => {
+                problem(422, "too_deep", "The body is nested too deeply")
+            }
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.problem().status).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+
+    /// The stable word for it.
+    pub fn code(self) -> &'static str {
+        self.problem().code
+    }
+
+    /// HTTP 400 with a body means ValidationError and nothing else.
+    pub fn has_body(self) -> bool {
+        self != Refusal::Host
+    }
+
+    /// The body, empty where there is none.
+    pub fn body(self) -> Bytes {
+        if self.has_body() { self.problem().body().into() } else { Bytes::new() }
+    }
+
+    /// Whether the connection ends with it: what follows on it would not be a request.
+    pub fn closes(self) -> bool {
+        match self {
+            Refusal::Host | Refusal::TargetTooLong | Refusal::TooLarge | Refusal::BodyTimeout => {
+                true
+            }
+            Refusal::UnknownPath
+            | Refusal::Method
+            | Refusal::Unauthorized(_)
+            | Refusal::MediaType
+            | Refusal::Json(_) => false,
+        }
+    }
+
+    /// Under what it is counted, besides failed authentication.
+    pub fn rejection(self) -> Option<Rejection> {
+        match self {
+            Refusal::Host => Some(Rejection::Malformed),
+            Refusal::TargetTooLong => Some(Rejection::HeadTooLarge),
+            Refusal::UnknownPath => Some(Rejection::UnknownPath),
+            Refusal::Method => Some(Rejection::Method),
+            Refusal::Unauthorized(_) => None,
+            Refusal::MediaType => Some(Rejection::MediaType),
+            Refusal::TooLarge => Some(Rejection::TooLarge),
+            Refusal::BodyTimeout => Some(Rejection::Timeout),
+            Refusal::Json(_) => Some(Rejection::BadJson),
+        }
+    }
+}

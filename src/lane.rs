@@ -1,0 +1,134 @@
+//! A connector at work: its rules with its breaker, its limit, its cache and its metrics.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    cache::{CacheKeys, DecisionCache, Lookup},
+    clock,
+    domain::{
+        breaker::{Breaker, Heard, Pass},
+        connector::Connector,
+        decision::Decision,
+        protocol::Answer,
+        reply::CacheControl,
+    },
+    metrics::{ConnectorMetrics, Metrics},
+};
+
+/// A connector at work.
+pub struct Lane {
+    /// Its rules.
+    pub connector: Connector,
+    /// What is counted of it.
+    pub metrics: ConnectorMetrics,
+    breaker: Mutex<Breaker>,
+    in_flight: AtomicUsize,
+    cache: Option<DecisionCache>,
+}
+
+impl Lane {
+    /// A connector that starts to work.
+    pub fn new(connector: Connector, metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.connector(&connector),
+            breaker: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            cache: connector.fallback.cached.clone().map(DecisionCache::new),
+            connector,
+        }
+    }
+
+    /// A place among the calls that are with the workers, unless all are taken.
+    pub fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let limit = self.connector.max_in_flight;
+        let taken = |taken: usize| (taken < limit).then_some(taken + 1);
+        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
+        Some(Place(Arc::clone(self)))
+    }
+
+    /// Leave to ask a worker, unless the breaker is open.
+    pub fn pass_breaker(self: &Arc<Self>, now: Instant) -> Option<Passage> {
+        let pass = self.breaker().let_pass(now)?;
+        Some(Passage { lane: Arc::clone(self), pass: Some(pass) })
+    }
+
+    /// Whether the breaker is open.
+    pub fn breaker_is_open(&self) -> bool {
+        self.breaker().is_open()
+    }
+
+    /// Calls that are with the workers.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// A worker has decided: keeps that for a fallback, where that is configured.
+    pub fn keep(&self, keys: Option<CacheKeys>, decision: &Decision, control: CacheControl) {
+        if let (Some(cache), Some(keys)) = (&self.cache, keys) {
+            cache.keep(keys, decision, control, clock::now());
+        }
+    }
+
+    /// The answer of an earlier decision, where that is configured and there is one.
+    pub fn cached(&self, keys: Option<CacheKeys>, now: Instant) -> Option<Answer> {
+        let lookup = self.cache.as_ref()?.look_up(keys?, &self.connector, now);
+        self.metrics.cache_lookup(&lookup);
+        match lookup {
+            Lookup::Hit(answer) => Some(answer),
+            Lookup::Miss | Lookup::Expired => None,
+        }
+    }
+
+    /// Brings the gauges up to date.
+    pub fn refresh_gauges(&self) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.in_flight.set(gauge(self.in_flight() as u64));
+        self.metrics.breaker_open.set(i64::from(self.breaker_is_open()));
+        self.metrics.cache_entries.set(gauge(self.cache.as_ref().map_or(0, DecisionCache::len)));
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the calls that are with the workers; given back when dropped.
+pub struct Place(Arc<Lane>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Leave to ask a worker. Dropped without a word, as after a panic, the breaker has heard nothing.
+pub struct Passage {
+    lane: Arc<Lane>,
+    pass: Option<Pass>,
+}
+
+impl Passage {
+    /// Tells the breaker how it went.
+    pub fn settle(mut self, heard: Heard) {
+        self.give_back(heard);
+    }
+
+    fn give_back(&mut self, heard: Heard) {
+        if let Some(pass) = self.pass.take() {
+            let rules = self.lane.connector.breaker;
+            self.lane.breaker().settle(pass, heard, rules, clock::now());
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.give_back(Heard::Nothing);
+    }
+}

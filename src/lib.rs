@@ -1,0 +1,31 @@
+//! Turns API connector calls (HTTP) into NATS request-reply.
+//!
+//! Start at [`pipeline`]; the map is in `ARCHITECTURE.md`.
+pub mod admin;
+pub mod app;
+pub mod cache;
+pub mod call;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod inbox;
+pub mod lane;
+pub mod lifecycle;
+pub mod memory;
+pub mod metrics;
+pub mod nats;
+pub mod pipeline;
+pub mod random;
+pub mod secrets;
+pub mod telemetry;
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that this program was built from, where the build says so.
+pub const REVISION: &str = match option_env!("CONNECTOR_BRIDGE_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};

@@ -1,0 +1,308 @@
+//! Every metric, in one place. A label value comes from a closed set in code or from the
+//! configuration, never from traffic; every known set of labels is there with 0 from the start.
+
+mod connector;
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+pub use self::connector::{CallResult, ConnectorMetrics, MessageResult};
+use crate::domain::connector::Connector;
+
+/// Upper bounds in seconds. A round trip on loopback takes less than 1 ms; every line of a
+/// contract (5, 10, 20 s) and of an objective (2.5 s) is a bound of its own.
+const SECONDS: [f64; 18] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0,
+    15.0, 18.0, 20.0,
+];
+
+/// Upper bounds as shares of the time that the caller waits.
+const SHARES: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25];
+
+/// Why a connection or request was turned away before it became a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Not HTTP, or HTTP that two programs may read differently.
+    Malformed,
+    /// The head or the request line is too long.
+    HeadTooLarge,
+    /// The head or the body did not come in time.
+    Timeout,
+    /// More connections than allowed.
+    Connections,
+    /// No such path.
+    UnknownPath,
+    /// Not POST.
+    Method,
+    /// Not JSON in UTF-8 by its headers.
+    MediaType,
+    /// The body is too large.
+    TooLarge,
+    /// The body is not an object that is read.
+    BadJson,
+}
+
+impl Rejection {
+    const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::HeadTooLarge,
+        Self::Timeout,
+        Self::Connections,
+        Self::UnknownPath,
+        Self::Method,
+        Self::MediaType,
+        Self::TooLarge,
+        Self::BadJson,
+    ];
+
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Rejection::Malformed => "malformed",
+            Rejection::HeadTooLarge => "head_too_large",
+            Rejection::Timeout => "timeout",
+            Rejection::Connections => "connections",
+            Rejection::UnknownPath => "unknown_path",
+            Rejection::Method => "method",
+            Rejection::MediaType => "media_type",
+            Rejection::TooLarge => "too_large",
+            Rejection::BadJson => "bad_json",
+        }
+    }
+}
+
+/// What happened to the NATS connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEvent {
+    /// It is there, for the first time or again.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// The server refuses the credentials or a permission.
+    AuthError,
+    /// The server reports another error.
+    ServerError,
+    /// Replies came faster than they were read.
+    SlowConsumer,
+}
+
+impl ConnectionEvent {
+    const ALL: [Self; 5] = [
+        Self::Connected,
+        Self::Disconnected,
+        Self::AuthError,
+        Self::ServerError,
+        Self::SlowConsumer,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            ConnectionEvent::Connected => "connected",
+            ConnectionEvent::Disconnected => "disconnected",
+            ConnectionEvent::AuthError => "auth_error",
+            ConnectionEvent::ServerError => "server_error",
+            ConnectionEvent::SlowConsumer => "slow_consumer",
+        }
+    }
+}
+
+/// The levels of log lines, as labels.
+pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// The metrics of one bridge.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    families: Families,
+    rejections: IntCounterVec,
+    connection_events: IntCounterVec,
+    log_messages: IntCounterVec,
+    credentials_loaded: IntGaugeVec,
+    /// 1 while there is a NATS connection.
+    pub nats_connected: IntGauge,
+    /// 0 after a secret file could not be taken over.
+    pub last_reload_successful: IntGauge,
+    /// 1 while `/readyz` is 200.
+    pub ready: IntGauge,
+    /// 1 after the signal to stop.
+    pub draining: IntGauge,
+    /// Panics so far.
+    pub panics: IntCounter,
+    /// Log lines dropped because the reader of standard error was too slow.
+    pub log_messages_dropped: IntCounter,
+}
+
+/// The families that have a child per connector.
+#[derive(Clone)]
+struct Families {
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    caller_timeout_used: HistogramVec,
+    deadline_seconds: prometheus::GaugeVec,
+    caller_timeout_seconds: prometheus::GaugeVec,
+    late_responses: IntCounterVec,
+    in_flight: IntGaugeVec,
+    in_flight_limit: IntGaugeVec,
+    auth_failures: IntCounterVec,
+    fallbacks: IntCounterVec,
+    nats_requests: IntCounterVec,
+    nats_request_seconds: HistogramVec,
+    late_replies: IntCounterVec,
+    reply_rejections: IntCounterVec,
+    calls: IntCounterVec,
+    cache_lookups: IntCounterVec,
+    cache_entries: IntGaugeVec,
+    breaker_open: IntGaugeVec,
+    workers_available: IntGaugeVec,
+}
+
+impl Metrics {
+    /// All metrics, at 0. Fails only where two metrics have one name, which is a fault in the code.
+    #[rustfmt::skip]
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let new = Builder(&registry);
+        let c = "connector";
+        let families = Families {
+            requests: new.counters("requests_total", "Requests that named a configured connector", &[c, "step", "code", "action", "source"])?,
+            request_seconds: new.histograms("request_duration_seconds", "From the first byte of a request to its answer", &SECONDS, &[c, "source"])?,
+            caller_timeout_used: new.histograms("caller_timeout_used_ratio", "Share of the time that the caller waits which an answer took", &SHARES, &[c])?,
+            deadline_seconds: new.gauges("deadline_seconds", "Configured deadline", &[c])?,
+            caller_timeout_seconds: new.gauges("caller_timeout_seconds", "How long the caller waits", &[c])?,
+            late_responses: new.counters("late_responses_total", "Answers after the caller stopped waiting; must stay 0", &[c])?,
+            in_flight: new.int_gauges("requests_in_flight", "Calls that are with the workers", &[c])?,
+            in_flight_limit: new.int_gauges("requests_in_flight_limit", "The most calls that are with the workers at once", &[c])?,
+            auth_failures: new.counters("auth_failures_total", "Requests refused for their credentials", &[c, "method", "reason"])?,
+            fallbacks: new.counters("fallbacks_total", "Answers without a decision made for them", &[c, "reason", "answer"])?,
+            nats_requests: new.counters("nats_requests_total", "Messages to workers, by how they ended", &[c, "result"])?,
+            nats_request_seconds: new.histograms("nats_request_duration_seconds", "From sending a message to its reply", &SECONDS, &[c])?,
+            late_replies: new.counters("late_replies_total", "Replies after the deadline", &[c])?,
+            reply_rejections: new.counters("reply_rejections_total", "What broke the contract in replies", &[c, "reason"])?,
+            calls: new.counters("calls_total", "Requests by what they were: a first call or a retry", &[c, "result"])?,
+            cache_lookups: new.counters("cache_lookups_total", "Lookups in the fallback cache", &[c, "result"])?,
+            cache_entries: new.int_gauges("cache_entries", "Entries in the fallback cache", &[c])?,
+            breaker_open: new.int_gauges("breaker_open", "1 while the breaker is open", &[c])?,
+            workers_available: new.int_gauges("workers_available", "Workers that answered the last discovery; -1 until one was seen", &[c])?,
+        };
+        let metrics = Self {
+            families,
+            rejections: new.counters("rejections_total", "Connections and requests turned away before they became a call", &["reason"])?,
+            connection_events: new.counters("nats_connection_events_total", "What happened to the NATS connection", &["event"])?,
+            log_messages: new.counters("log_messages_total", "Log lines by level", &["level"])?,
+            credentials_loaded: new.int_gauges("credentials_loaded_timestamp_seconds", "When secret files of a kind were last taken over", &["kind"])?,
+            nats_connected: new.int_gauge("nats_connected", "1 while there is a NATS connection")?,
+            last_reload_successful: new.int_gauge("config_last_reload_successful", "0 after a changed secret file could not be taken over")?,
+            ready: new.int_gauge("ready", "1 while the bridge is ready")?,
+            draining: new.int_gauge("draining", "1 after the signal to stop")?,
+            panics: new.counter("panics_total", "Panics; must stay 0")?,
+            log_messages_dropped: new.counter("log_messages_dropped_total", "Log lines dropped because standard error was not read fast enough")?,
+            registry: registry.clone(),
+        };
+        new.build_info()?;
+        metrics.last_reload_successful.set(1);
+        for rejection in Rejection::ALL {
+            metrics.rejections.with_label_values(&[rejection.label()]);
+        }
+        for event in ConnectionEvent::ALL {
+            metrics.connection_events.with_label_values(&[event.label()]);
+        }
+        for level in LOG_LEVELS {
+            metrics.log_messages.with_label_values(&[level]);
+        }
+        Ok(metrics)
+    }
+
+    /// The metrics of one connector, its known label sets at 0.
+    pub fn connector(&self, connector: &Connector) -> ConnectorMetrics {
+        ConnectorMetrics::new(&self.families, connector)
+    }
+
+    /// A connection or request was turned away.
+    pub fn rejected(&self, rejection: Rejection) {
+        self.rejections.with_label_values(&[rejection.label()]).inc();
+    }
+
+    /// Something happened to the NATS connection.
+    pub fn connection_event(&self, event: ConnectionEvent) {
+        self.connection_events.with_label_values(&[event.label()]).inc();
+    }
+
+    /// A log line was written at this level, one of [`LOG_LEVELS`].
+    pub fn logged(&self, level: &'static str) {
+        self.log_messages.with_label_values(&[level]).inc();
+    }
+
+    /// Secret files of this kind were taken over at this Unix time.
+    pub fn credentials_loaded(&self, kind: &'static str, unix_seconds: i64) {
+        self.credentials_loaded.with_label_values(&[kind]).set(unix_seconds);
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|_| prometheus::Error::Msg("not UTF-8".to_owned()))
+    }
+}
+
+/// Creates and registers metrics under the common prefix.
+struct Builder<'a>(&'a Registry);
+
+impl Builder<'_> {
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(name, help).namespace("connector_bridge")
+    }
+
+    fn register<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        collector: C,
+    ) -> prometheus::Result<C> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::with_opts(Self::opts(name, help))?)
+    }
+
+    fn counters(&self, n: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Self::opts(n, help), labels)?)
+    }
+
+    fn int_gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::with_opts(Self::opts(name, help))?)
+    }
+
+    fn int_gauges(&self, n: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Self::opts(n, help), labels)?)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<prometheus::GaugeVec> {
+        self.register(prometheus::GaugeVec::new(Self::opts(name, help), labels)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        bounds: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(bounds.to_vec());
+        self.register(HistogramVec::new(opts, labels)?)
+    }
+
+    fn build_info(&self) -> prometheus::Result<()> {
+        let info = self.int_gauges("build_info", "What runs here", &["version", "revision"])?;
+        info.with_label_values(&[crate::VERSION, crate::REVISION]).set(1);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.0.register(Box::new(process))
+    }
+}

@@ -1,0 +1,298 @@
+//! The bridge without sockets: real front, pipeline, memory and inbox; a scripted worker in place
+//! of NATS. Time can be paused.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use connector_bridge::{
+    clock,
+    config::Config,
+    domain::reply::{CacheControl, Reply, ServiceError},
+    http::{Endpoint, Front, connection::Progress},
+    inbox::{Arrival, Token},
+    lane::Lane,
+    memory::Memory,
+    metrics::Metrics,
+    pipeline::{Message, NotSent, Pipeline, Wire},
+    random::Random,
+    secrets::Secrets,
+};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use tokio::sync::{mpsc, watch};
+
+/// What the worker does with a message.
+#[derive(Clone, Debug)]
+pub(crate) enum Worker {
+    /// Replies at once.
+    Says(&'static str),
+    /// Replies after a while.
+    SaysAfter(u64, &'static str),
+    /// Replies with headers.
+    SaysWith(&'static str, CacheControl),
+    /// Says that it failed.
+    Fails(Option<u32>),
+    /// Takes the message and keeps silent.
+    Silent,
+    /// Does not listen.
+    Absent,
+    /// Makes the bridge panic.
+    Panics,
+}
+
+/// A message as the worker got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Got {
+    pub(crate) call_id: String,
+    pub(crate) attempt: u32,
+    pub(crate) time_left: Duration,
+    pub(crate) body: Bytes,
+}
+
+/// In place of NATS.
+pub(crate) struct ScriptedWire {
+    /// What the worker does with each message: the first, the second, and so on; the last again
+    /// and again.
+    script: Mutex<Vec<Worker>>,
+    got: Mutex<Vec<Got>>,
+    connected: watch::Sender<bool>,
+    arrivals: mpsc::UnboundedSender<(Token, Arrival)>,
+}
+
+impl Wire for ScriptedWire {
+    fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    async fn connected(&self) {
+        self.connected.subscribe().wait_for(|connected| *connected).await.unwrap();
+    }
+
+    async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
+        assert!(self.is_connected(), "nothing is sent while disconnected");
+        self.got.lock().unwrap().push(Got {
+            call_id: message.call_id.to_string(),
+            attempt: message.attempt,
+            time_left: message.time_left,
+            body: message.body,
+        });
+        let worker = {
+            let mut script = self.script.lock().unwrap();
+            if script.len() > 1 { script.remove(0) } else { script[0].clone() }
+        };
+        let (after, arrival) = match worker {
+            Worker::Says(text) => (0, replies(text, CacheControl::default())),
+            Worker::SaysAfter(ms, text) => (ms, replies(text, CacheControl::default())),
+            Worker::SaysWith(text, cache_control) => (0, replies(text, cache_control)),
+            Worker::Fails(code) => {
+                let service_error = Some(ServiceError { code });
+                (0, Arrival::Reply(Reply { service_error, ..Reply::default() }))
+            }
+            Worker::Silent => return Ok(()),
+            Worker::Absent => (0, Arrival::NoResponders),
+            Worker::Panics => {
+                panic!("a fault in the bridge");
+            }
+        };
+        let arrivals = self.arrivals.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            arrivals.send((token, arrival)).unwrap_or(());
+        });
+        Ok(())
+    }
+}
+
+fn replies(text: &'static str, cache_control: CacheControl) -> Arrival {
+    let payload = Bytes::from_static(text.as_bytes());
+    Arrival::Reply(Reply { payload, cache_control, service_error: None })
+}
+
+/// The bridge and its worker.
+pub(crate) struct Bridge {
+    pub(crate) front: Arc<Front<ScriptedWire>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) lanes: Vec<Arc<Lane>>,
+}
+
+/// An answer as the caller gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Heard {
+    pub(crate) status: u16,
+    pub(crate) source: String,
+    pub(crate) call_id: String,
+    pub(crate) body: String,
+}
+
+impl Bridge {
+    /// One connector called `c`, of protocol `entra` at `before-create`, without authentication;
+    /// `more` are lines of its section.
+    pub(crate) fn new(more: &str, script: &[Worker]) -> Self {
+        Self::at("entra", "before-create", more, script)
+    }
+
+    pub(crate) fn at(protocol: &str, step: &str, more: &str, script: &[Worker]) -> Self {
+        let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
+        Self::with(
+            &format!(
+                "connectors:\n  c:\n    protocol: {protocol}\n    step: {step}\n    auth: none\n{more}"
+            ),
+            script,
+        )
+    }
+
+    /// Any configuration.
+    pub(crate) fn with(config: &str, script: &[Worker]) -> Self {
+        let config = Config::parse(config).unwrap_or_else(|error| panic!("{error}\n{config}"));
+        let secrets = Secrets::open(&config).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let (arrivals, mut arrived) = mpsc::unbounded_channel();
+        let wire = ScriptedWire {
+            script: Mutex::new(script.to_vec()),
+            got: Mutex::default(),
+            connected: watch::Sender::new(true),
+            arrivals,
+        };
+        let memory = Memory::new(config.calls.replay_window, config.calls.max_entries);
+        let pipeline = Arc::new(Pipeline::new(wire, memory));
+        let keeper = Arc::clone(&pipeline);
+        tokio::spawn(async move { keeper.keep().await });
+        let reader = Arc::clone(&pipeline);
+        tokio::spawn(async move {
+            while let Some((token, arrival)) = arrived.recv().await {
+                reader.deliver(token, arrival);
+            }
+        });
+        let connectors = config.connectors.iter();
+        let lanes: Vec<_> = connectors
+            .map(|settings| Arc::new(Lane::new(settings.connector.clone(), &metrics)))
+            .collect();
+        let endpoints = lanes.iter().zip(&secrets.auth).map(|(lane, (_, auth))| {
+            let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
+            (lane.connector.name.as_str().into(), endpoint)
+        });
+        let front = Front {
+            pipeline,
+            endpoints: endpoints.collect(),
+            hash_key: Arc::clone(&secrets.hash_key),
+            metrics: metrics.clone(),
+            max_body: config.max_body,
+            read_timeout: config.read_timeout,
+            trust_incoming_traces: config.trust_incoming_traces,
+            random: Random::default(),
+        };
+        Self { front: Arc::new(front), metrics, lanes }
+    }
+
+    /// Posts claims to the connector `c` and hears the answer, which is thereby delivered.
+    pub(crate) async fn post(&self, claims: &'static str) -> Heard {
+        self.post_to("c", claims).await
+    }
+
+    pub(crate) async fn post_to(&self, connector: &str, claims: &'static str) -> Heard {
+        let request = Request::post(format!("/connectors/{connector}"))
+            .header("host", "x")
+            .body(Full::new(Bytes::from_static(claims.as_bytes())))
+            .unwrap();
+        self.request(request).await
+    }
+
+    /// Sends any request and hears the answer, which is thereby delivered.
+    pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> Heard {
+        let progress = Arc::new(Progress::default());
+        let response = self.front.handle(request, &progress).await;
+        hear(response, Some(&progress)).await
+    }
+
+    /// Posts claims and hears an answer that is never delivered: the connection breaks first.
+    pub(crate) async fn post_and_lose(&self, claims: &'static str) -> Heard {
+        let request = Request::post("/connectors/c")
+            .header("host", "x")
+            .body(Full::new(Bytes::from_static(claims.as_bytes())))
+            .unwrap();
+        let progress = Arc::new(Progress::default());
+        hear(self.front.handle(request, &progress).await, None).await
+    }
+
+    /// The caller hangs up after a while, before there is an answer.
+    pub(crate) async fn post_and_hang_up(&self, claims: &'static str, after: u64) {
+        let hung_up = tokio::time::timeout(Duration::from_millis(after), self.post(claims)).await;
+        assert!(hung_up.is_err(), "the answer came first: {hung_up:?}");
+    }
+
+    /// The worker does this from now on.
+    pub(crate) fn worker(&self, script: &[Worker]) {
+        *self.wire().script.lock().unwrap() = script.to_vec();
+    }
+
+    /// The messages that the worker got so far.
+    pub(crate) fn got(&self) -> Vec<Got> {
+        self.wire().got.lock().unwrap().clone()
+    }
+
+    /// The attempts of the messages that the worker got so far.
+    pub(crate) fn attempts(&self) -> Vec<u32> {
+        self.got().iter().map(|got| got.attempt).collect()
+    }
+
+    pub(crate) fn disconnect(&self) {
+        self.wire().connected.send_replace(false);
+        self.front.pipeline.connection_lost();
+    }
+
+    pub(crate) fn reconnect(&self) {
+        self.wire().connected.send_replace(true);
+        self.front.pipeline.connection_returned();
+    }
+
+    /// The value of a metric's series, written as in the text format without the prefix.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        self.lanes.iter().for_each(|lane| lane.refresh_gauges());
+        let text = self.metrics.text().unwrap();
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("connector_bridge_")?.strip_prefix(series)?.strip_prefix(' ')
+        });
+        line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
+    }
+
+    fn wire(&self) -> &ScriptedWire {
+        self.front.pipeline.wire()
+    }
+}
+
+/// Reads an answer; with the progress of its connection, as one that was written to the end.
+async fn hear(
+    response: Response<connector_bridge::http::connection::AnswerBody>,
+    delivered_over: Option<&Arc<Progress>>,
+) -> Heard {
+    let header = |name| {
+        let value = response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        value.unwrap_or_default()
+    };
+    let (source, call_id) = (header("connector-answer-source"), header("connector-call-id"));
+    let status = response.status().as_u16();
+    let body = match delivered_over {
+        Some(progress) => {
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            progress.written();
+            body
+        }
+        None => response.into_body().collect().await.unwrap().to_bytes(),
+    };
+    Heard { status, source, call_id, body: String::from_utf8(body.to_vec()).unwrap() }
+}
+
+/// A time after which the paused clock has moved on by exactly `ms`.
+pub(crate) async fn pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// How long `future` took, by the paused clock, in milliseconds.
+pub(crate) async fn timed<T>(future: impl Future<Output = T>) -> (T, u128) {
+    let start = clock::now();
+    let output = future.await;
+    (output, (clock::now() - start).as_millis())
+}
