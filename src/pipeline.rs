@@ -229,7 +229,10 @@ impl<W: Wire> Pipeline<W> {
             None => ending.await,
             Some(other) => tokio::select! {
                 ending = ending => ending,
-                Ok(outcome) = other => return Ok(Ok(outcome)),
+                Ok(outcome) = other => {
+                    call.lane.metrics.message(MessageResult::Ok, None);
+                    return Ok(Ok(outcome));
+                }
             },
         };
         // The inbox always sends an ending; a missing one would be its fault, and is a silence.

@@ -16,7 +16,7 @@ pub const RESEND_TIME_MIN: Duration = Duration::from_secs(1);
 /// How one message went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Miss {
-    /// It was not sent: there was no connection.
+    /// It was not sent: the connection did not take it.
     NotSent,
     /// The server says that nobody listens, so no worker has it.
     NoResponders,
@@ -79,7 +79,8 @@ impl Sending {
         if let Some(Miss::Silence { .. }) = self.last {
             return Next::GiveUp(self.reason());
         }
-        let is_trouble = !connected || matches!(self.last, Some(Miss::NoResponders));
+        let untaken = matches!(self.last, Some(Miss::NoResponders | Miss::NotSent));
+        let is_trouble = !connected || untaken;
         if is_trouble {
             let grace_ends = *self.grace_ends.get_or_insert(now + self.grace);
             if now >= grace_ends {
@@ -102,12 +103,12 @@ impl Sending {
     pub fn missed(&mut self, miss: Miss, now: Instant) {
         self.last = Some(miss);
         match miss {
-            Miss::NoResponders => {
+            Miss::NoResponders | Miss::NotSent => {
                 self.not_before = Some(now + self.pause);
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
             }
             Miss::Interrupted => self.resent = true,
-            Miss::NotSent | Miss::Silence { .. } => {}
+            Miss::Silence { .. } => {}
         }
     }
 
@@ -173,6 +174,25 @@ mod tests {
         };
         assert_eq!(sent_at, [0, 20, 60, 140, 300, 460]);
         assert_eq!((reason, now - start), (Reason::NoResponders, ms(500)));
+    }
+
+    #[test]
+    fn a_connection_that_takes_nothing_is_tried_again_only_within_the_grace() {
+        let start = start();
+        let (mut sending, mut now, mut sends) = (sending(start), start, 0);
+        let reason = loop {
+            match sending.next(now, true, None) {
+                Next::Send => {
+                    sends += 1;
+                    sending.missed(Miss::NotSent, now);
+                }
+                Next::Pause(until) => now = until,
+                Next::AwaitConnection(_) => panic!("it is connected"),
+                Next::GiveUp(reason) => break reason,
+            }
+        };
+        assert_eq!((reason, sends, now - start), (Reason::Disconnected, 6, ms(500)));
+        assert!(!sending.has_sent());
     }
 
     #[test]

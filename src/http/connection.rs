@@ -106,6 +106,22 @@ impl AnswerBody {
     }
 }
 
+impl AnswerBody {
+    fn hand_over(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.hand_over(self.receipt.take());
+        }
+    }
+}
+
+/// An answer without a body, as to HEAD, is whole without a piece being taken.
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.receipt = None;
+        self.hand_over();
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
@@ -115,10 +131,7 @@ impl Body for AnswerBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
-        let receipt = self.receipt.take();
-        if let Some(progress) = self.progress.take() {
-            progress.hand_over(receipt);
-        }
+        self.hand_over();
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 

@@ -7,5 +7,11 @@
     clippy::disallowed_methods
 )]
 
-mod contract;
+mod catalogue;
+mod fallbacks;
+mod limits;
+mod properties;
+mod replies;
+mod retries;
 mod support;
+mod tidy;

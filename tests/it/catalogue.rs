@@ -1,0 +1,98 @@
+//! The metrics that operators build on: names, labels, and what is there from the start.
+
+use std::collections::BTreeSet;
+
+use crate::support::fake::{Bridge, Worker};
+
+/// Every family of the documentation that this version has, with its labels.
+const CATALOGUE: &[(&str, &[&str])] = &[
+    ("requests_total", &["connector", "step", "code", "action", "source"]),
+    ("request_duration_seconds", &["connector", "source"]),
+    ("caller_timeout_used_ratio", &["connector"]),
+    ("deadline_seconds", &["connector"]),
+    ("caller_timeout_seconds", &["connector"]),
+    ("late_responses_total", &["connector"]),
+    ("requests_in_flight", &["connector"]),
+    ("requests_in_flight_limit", &["connector"]),
+    ("auth_failures_total", &["connector", "method", "reason"]),
+    ("rejections_total", &["reason"]),
+    ("fallbacks_total", &["connector", "reason", "answer"]),
+    ("nats_requests_total", &["connector", "result"]),
+    ("nats_request_duration_seconds", &["connector"]),
+    ("late_replies_total", &["connector"]),
+    ("reply_rejections_total", &["connector", "reason"]),
+    ("calls_total", &["connector", "result"]),
+    ("cache_lookups_total", &["connector", "result"]),
+    ("cache_entries", &["connector"]),
+    ("breaker_open", &["connector"]),
+    ("nats_connected", &[]),
+    ("nats_connection_events_total", &["event"]),
+    ("workers_available", &["connector"]),
+    ("log_messages_dropped_total", &[]),
+    ("config_last_reload_successful", &[]),
+    ("build_info", &["version", "revision"]),
+    ("ready", &[]),
+    ("draining", &[]),
+    ("log_messages_total", &["level"]),
+    ("panics_total", &[]),
+];
+
+fn labels_of(line: &str) -> BTreeSet<&str> {
+    let Some((_, labels)) = line.split_once('{') else { return BTreeSet::new() };
+    let labels = labels.split_once('}').unwrap().0;
+    labels.split(',').map(|label| label.split('=').next().unwrap()).filter(|l| *l != "le").collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_family_has_a_series_with_its_labels_from_the_start() {
+    let bridge = Bridge::new("", &[Worker::Absent]);
+    let text = bridge.metrics.text().unwrap();
+    for (name, labels) in CATALOGUE {
+        let series: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("connector_bridge_")?.strip_prefix(name))
+            .map(|rest| rest.trim_start_matches("_bucket"))
+            .filter(|rest| rest.starts_with('{') || rest.starts_with(' '))
+            .collect();
+        assert!(!series.is_empty(), "{name} has no series");
+        for line in series {
+            assert_eq!(labels_of(line), labels.iter().copied().collect(), "{name}{line}");
+        }
+    }
+    for code in [200, 400, 401, 403, 503] {
+        assert!(text.contains(&format!("code=\"{code}\",connector=\"c\"")), "{code}");
+    }
+    for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
+        assert!(text.contains(name), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_label_comes_from_traffic() {
+    let bridge = Bridge::new("", &[Worker::Says(r#"{"action":"Canary","canary":"canary"}"#)]);
+    let before = bridge.metrics.text().unwrap();
+    bridge.post(r#"{"email":"canary@b.c","ui_locales":"canary"}"#).await;
+    bridge.post_to("canary", "{}").await;
+    let after = bridge.metrics.text().unwrap();
+    assert!(!after.contains("canary"));
+    let names = |text: &str| {
+        text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let new: Vec<_> = names(&after).difference(&names(&before)).cloned().collect();
+    assert!(new.is_empty(), "series that were not there from the start: {new:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_are_measured_from_the_first_byte() {
+    let bridge = Bridge::new("deadline: 3s", &[Worker::Silent]);
+    bridge.post(r#"{"email":"a@b.c"}"#).await;
+    let bucket = |le| {
+        format!(r#"request_duration_seconds_bucket{{connector="c",source="default",le="{le}"}}"#)
+    };
+    assert_eq!((bridge.metric(&bucket("2.5")), bridge.metric(&bucket("5"))), (0.0, 1.0));
+    let share = |le| format!(r#"caller_timeout_used_ratio_bucket{{connector="c",le="{le}"}}"#);
+    assert_eq!((bridge.metric(&share("0.1")), bridge.metric(&share("0.25"))), (0.0, 1.0));
+    assert_eq!(bridge.metric(r#"late_responses_total{connector="c"}"#), 0.0);
+    assert_eq!(bridge.metric(r#"deadline_seconds{connector="c"}"#), 3.0);
+    assert_eq!(bridge.metric(r#"caller_timeout_seconds{connector="c"}"#), 20.0);
+}

@@ -1,0 +1,277 @@
+//! What is answered when no decision comes: product rules of section 6. Time is paused.
+
+use connector_bridge::domain::reply::CacheControl;
+
+use crate::support::fake::{Bridge, Worker, pass, timed};
+
+const CLAIMS: &str = r#"{"email":"a@b.c","city":"Ulm"}"#;
+const OTHER_FORM: &str = r#"{"email":"a@b.c","city":"Bonn"}"#;
+const CONTINUE: &str = r#"{"action":"Continue","tier":"gold"}"#;
+const BARE_CONTINUE: &str = r#"{"version":"1.0.0","action":"Continue"}"#;
+const BLOCK: &str = r#"{"action":"ShowBlockPage","userMessage":"No."}"#;
+const INVALID: &str = r#"{"action":"ValidationError","userMessage":"Bad zip"}"#;
+
+fn fallbacks(bridge: &Bridge, reason: &str) -> f64 {
+    bridge.metric(&format!(
+        "fallbacks_total{{answer=\"default\",connector=\"c\",reason=\"{reason}\"}}"
+    ))
+}
+
+/// Later than anything is replayed.
+async fn pass_the_window() {
+    pass(46_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_answered_just_before_the_deadline() {
+    for (deadline, answered) in [("50ms", 40), ("500ms", 450), ("2s", 1_900), ("19s", 18_900)] {
+        let bridge = Bridge::new(&format!("deadline: {deadline}"), &[Worker::Silent]);
+        let (heard, ms) = timed(bridge.post(CLAIMS)).await;
+        assert_eq!((heard.status, &*heard.source), (200, "default"));
+        assert!((answered..answered + 5).contains(&ms), "{deadline}: {ms} ms");
+        assert_eq!(fallbacks(&bridge, "timeout"), 1.0);
+        let left = bridge.got()[0].time_left.as_millis();
+        assert_eq!(left, answered, "the worker is told how long");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_listening_is_noticed_at_once_and_waited_for_only_in_the_grace() {
+    for (grace, ms) in [("500ms", 500), ("0ms", 0), ("1h", 14_900)] {
+        let bridge = Bridge::new(&format!("grace: {grace}"), &[Worker::Absent]);
+        let (heard, took) = timed(bridge.post(CLAIMS)).await;
+        assert_eq!((&*heard.source, took), ("default", ms), "grace {grace}");
+        assert_eq!(fallbacks(&bridge, "no_responders"), 1.0, "grace {grace}");
+    }
+    let script = [Worker::Absent, Worker::Absent, Worker::Says(CONTINUE)];
+    let bridge = Bridge::new("", &script);
+    let (heard, took) = timed(bridge.post(CLAIMS)).await;
+    assert_eq!((&*heard.source, took), ("worker", 60), "a worker that comes back in time decides");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_is_noticed_at_once_and_waited_for_only_in_the_grace() {
+    let bridge = Bridge::new("", &[Worker::Says(CONTINUE)]);
+    bridge.disconnect();
+    let (heard, ms) = timed(bridge.post(CLAIMS)).await;
+    assert_eq!((&*heard.source, ms, bridge.got().len()), ("default", 500, 0));
+    assert_eq!(fallbacks(&bridge, "disconnected"), 1.0);
+    let result = r#"nats_requests_total{connector="c",result="disconnected"}"#;
+    assert_eq!(bridge.metric(result), 1.0);
+    let (heard, ()) = tokio::join!(bridge.post(CLAIMS), async {
+        pass(300).await;
+        bridge.reconnect();
+    });
+    assert_eq!((&*heard.source, bridge.attempts()), ("worker", vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_sent_once_more_after_the_connection_was_lost_and_returned() {
+    let bridge = Bridge::new("deadline: 10s", &[Worker::Silent, Worker::Says(CONTINUE)]);
+    let (heard, ()) = tokio::join!(bridge.post(CLAIMS), async {
+        pass(1_000).await;
+        bridge.disconnect();
+        pass(1_000).await;
+        bridge.reconnect();
+    });
+    assert_eq!((&*heard.source, bridge.attempts()), ("worker", vec![1, 2]));
+
+    let silent = Bridge::new("deadline: 10s", &[Worker::Silent]);
+    let ((heard, ms), ()) = tokio::join!(timed(silent.post(CLAIMS)), async {
+        for _ in 0..3 {
+            pass(1_000).await;
+            silent.disconnect();
+            pass(1_000).await;
+            silent.reconnect();
+        }
+    });
+    assert_eq!((&*heard.source, silent.attempts()), ("default", vec![1, 2]), "once, not thrice");
+    assert!((9_900..9_910).contains(&ms), "a message that was sent is waited for: {ms} ms");
+
+    let late = Bridge::new("deadline: 2s", &[Worker::Silent]);
+    let (_, ()) = tokio::join!(late.post(CLAIMS), async {
+        pass(950).await;
+        late.disconnect();
+        late.reconnect();
+    });
+    assert_eq!(late.attempts(), [1], "less than a second is left");
+    assert_eq!(fallbacks(&late, "disconnected"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_message_may_still_decide_after_the_connection_was_lost() {
+    let script = [Worker::SaysAfter(3_000, BLOCK), Worker::Silent];
+    let bridge = Bridge::new("deadline: 10s", &script);
+    let ((heard, ms), ()) = tokio::join!(timed(bridge.post(CLAIMS)), async {
+        pass(1_000).await;
+        bridge.disconnect();
+        bridge.reconnect();
+    });
+    assert_eq!((&*heard.source, ms, bridge.attempts()), ("worker", 3_000, vec![1, 2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_default_has_its_answer_in_the_persons_language() {
+    let messages = "message: Later., messages: {de: Später.}";
+    let german = r#"{"email":"a@b.c","ui_locales":"de-CH"}"#;
+    for (default, status, body) in [
+        ("block", 200, r#"{"version":"1.0.0","action":"ShowBlockPage","userMessage":"Später."}"#),
+        ("continue", 200, BARE_CONTINUE),
+        ("refuse", 503, r#"{"title":"No decision","status":503,"code":"no_decision"}"#),
+    ] {
+        let rules = format!("fallback: {{default: {default}, {messages}}}");
+        let bridge = Bridge::new(&rules, &[Worker::Fails(None)]);
+        let heard = bridge.post(german).await;
+        assert_eq!((heard.status, &*heard.body, &*heard.source), (status, body, "default"));
+        assert!(!heard.call_id.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_claim_is_answered_without_asking_a_worker() {
+    let rules =
+        "claims: {require: [email, city], require_message: Please.}\nfallback: {default: refuse}";
+    let decided =
+        r#"{"version":"1.0.0","status":400,"action":"ValidationError","userMessage":"Please."}"#;
+    let block = r#"{"version":"1.0.0","action":"ShowBlockPage","userMessage":"Please."}"#;
+    let none = r#"{"title":"No decision","status":503,"code":"no_decision"}"#;
+    for (protocol, step, status, body) in [
+        ("entra", "before-create", 400, decided),
+        ("entra", "after-federation", 200, block),
+        ("b2c", "before-token", 503, none),
+        (
+            "b2c-policy",
+            "custom",
+            409,
+            r#"{"version":"1.0.0","status":409,"userMessage":"Please."}"#,
+        ),
+    ] {
+        for claims in
+            [r#"{"email":"a"}"#, r#"{"email":"a","city":null}"#, r#"{"email":"a","city":""}"#]
+        {
+            let bridge = Bridge::at(protocol, step, rules, &[Worker::Says(CONTINUE)]);
+            let heard = bridge.post(claims).await;
+            assert_eq!((heard.status, &*heard.body), (status, body), "{protocol} {step}");
+            assert_eq!((&*heard.source, bridge.got().len()), ("default", 0));
+            assert_eq!(fallbacks(&bridge, "missing_claim"), 1.0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_decision_of_the_same_call_is_used_whole() {
+    for (reply, part) in [(CONTINUE, "\"tier\":\"gold\""), (BLOCK, "No.")] {
+        let bridge = Bridge::new(
+            "fallback: {cached: {by: [email]}}",
+            &[Worker::Says(reply), Worker::Absent],
+        );
+        bridge.post(CLAIMS).await;
+        pass_the_window().await;
+        let heard = bridge.post(CLAIMS).await;
+        assert_eq!(heard.source, "cache");
+        assert!(heard.body.contains(part), "{}", heard.body);
+        let hit = r#"cache_lookups_total{connector="c",result="hit"}"#;
+        assert_eq!(bridge.metric(hit), 1.0);
+        assert_eq!(bridge.metric(r#"cache_entries{connector="c"}"#), 2.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_the_same_values_claims_are_left_out_where_they_could_overwrite_a_form() {
+    let rules = "fallback: {default: refuse, cached: {by: [email]}}";
+    for (protocol, step, body) in [
+        ("entra", "before-create", BARE_CONTINUE),
+        ("entra", "after-federation", BARE_CONTINUE),
+        ("b2c", "before-token", r#"{"version":"1.0.0","action":"Continue","tier":"gold"}"#),
+        ("b2c-policy", "custom", "{}"),
+    ] {
+        let bridge = Bridge::at(protocol, step, rules, &[Worker::Says(CONTINUE), Worker::Absent]);
+        bridge.post(CLAIMS).await;
+        let heard = bridge.post(OTHER_FORM).await;
+        assert_eq!((&*heard.source, &*heard.body), ("cache", body), "{protocol} {step}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_and_a_validation_error_are_never_cached() {
+    let rules = "fallback: {default: continue, cached: {by: [email]}}";
+    for worker in [Worker::Fails(None), Worker::Says(INVALID), Worker::Says("x")] {
+        let bridge = Bridge::new(rules, &[worker, Worker::Absent]);
+        bridge.post(CLAIMS).await;
+        pass_the_window().await;
+        assert_eq!(bridge.post(CLAIMS).await.source, "default");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_decision_overtakes_what_was_cached() {
+    let rules = "fallback: {cached: {by: [email]}}";
+    let no_store = CacheControl { no_store: true, stale_if_error: None };
+    // Second decision on the same form; what the same form and another form get afterwards.
+    for (second, same, other) in [
+        (Worker::Says(BLOCK), "cache", "cache"),
+        (Worker::Says(INVALID), "cache", "cache"),
+        (Worker::SaysWith(BLOCK, no_store), "default", "default"),
+    ] {
+        let is_invalid = matches!(second, Worker::Says(INVALID));
+        let bridge = Bridge::new(rules, &[Worker::Says(CONTINUE), second, Worker::Absent]);
+        bridge.post(CLAIMS).await;
+        pass_the_window().await;
+        bridge.post(CLAIMS).await;
+        pass_the_window().await;
+        let heard = bridge.post(CLAIMS).await;
+        assert_eq!(heard.source, same);
+        if is_invalid {
+            assert_eq!(heard.body, BARE_CONTINUE, "of the person, no longer of the form");
+        }
+        assert_eq!(bridge.post(OTHER_FORM).await.source, other);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cached_decision_has_an_age_limit() {
+    let stale =
+        CacheControl { no_store: false, stale_if_error: Some(std::time::Duration::from_secs(60)) };
+    for (worker, usable) in [(Worker::Says(CONTINUE), 119), (Worker::SaysWith(CONTINUE, stale), 59)]
+    {
+        let rules = "fallback: {cached: {by: [email], max_age: 2m}}";
+        let bridge = Bridge::new(rules, &[worker, Worker::Absent]);
+        bridge.post(CLAIMS).await;
+        pass(usable * 1_000).await;
+        assert_eq!(bridge.post(CLAIMS).await.source, "cache");
+        pass(2_000).await;
+        assert_eq!(bridge.post(CLAIMS).await.source, "default");
+        let expired = r#"cache_lookups_total{connector="c",result="expired"}"#;
+        assert_eq!(bridge.metric(expired), 1.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_the_named_claims_or_a_person_is_not_cached() {
+    let rules = "fallback: {cached: {by: [city]}}";
+    for claims in [r#"{"email":"a","city":""}"#, r#"{"email":"a"}"#, r#"{"city":"Ulm"}"#] {
+        let bridge = Bridge::new(rules, &[Worker::Says(CONTINUE), Worker::Absent]);
+        bridge.post(claims).await;
+        let other: &str = Box::leak(claims.replacen('{', "{\"x\":1,", 1).into());
+        assert_eq!(bridge.post(other).await.source, "default", "{claims}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cache_is_bounded() {
+    let rules = "fallback: {cached: {by: [city], max_entries: 20}}";
+    let bridge = Bridge::new(rules, &[Worker::Says(CONTINUE)]);
+    for n in 0..200 {
+        bridge.post(Box::leak(format!("{{\"email\":\"{n}\",\"city\":\"{n}\"}}").into())).await;
+    }
+    assert!(bridge.metric(r#"cache_entries{connector="c"}"#) <= 20.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_decision_is_cached_too() {
+    let rules = "deadline: 2s\nfallback: {cached: {by: [email]}}";
+    let bridge = Bridge::new(rules, &[Worker::SaysAfter(5_000, CONTINUE), Worker::Absent]);
+    assert_eq!(bridge.post(CLAIMS).await.source, "default");
+    pass(4_000).await;
+    assert_eq!(bridge.post(OTHER_FORM).await.source, "cache");
+}

@@ -1,0 +1,213 @@
+//! Rules of the code base, kept by a test rather than by review.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every module at the root, and which of ours it may import. In the order of ARCHITECTURE.md.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &[]),
+    ("random", &[]),
+    ("config", &["domain"]),
+    ("cache", &["domain"]),
+    ("inbox", &["clock", "domain"]),
+    ("memory", &["domain"]),
+    ("metrics", &["cache", "domain"]),
+    ("lifecycle", &["clock"]),
+    ("lane", &["cache", "clock", "domain", "metrics"]),
+    ("call", &["cache", "domain", "lane"]),
+    ("pipeline", &["cache", "call", "clock", "domain", "inbox", "lane", "memory", "metrics"]),
+    ("secrets", &["clock", "config", "domain", "metrics"]),
+    ("telemetry", &["config", "metrics"]),
+    ("nats", &["clock", "config", "domain", "inbox", "lane", "metrics", "pipeline", "secrets"]),
+    (
+        "http",
+        &[
+            "call",
+            "clock",
+            "domain",
+            "lane",
+            "lifecycle",
+            "metrics",
+            "pipeline",
+            "random",
+            "secrets",
+        ],
+    ),
+    ("admin", &["clock", "lane", "lifecycle", "metrics", "nats", "pipeline", "telemetry"]),
+    (
+        "app",
+        &[
+            "admin",
+            "clock",
+            "config",
+            "http",
+            "lane",
+            "lifecycle",
+            "memory",
+            "metrics",
+            "nats",
+            "pipeline",
+            "random",
+            "secrets",
+            "telemetry",
+        ],
+    ),
+    ("commands", &["app", "clock", "config", "domain", "lifecycle", "random", "secrets"]),
+];
+
+/// What a file may not be longer than, before its tests.
+const LINES_MAX: usize = 400;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// All files of a module: its own, and those in its folder.
+fn files(module: &str) -> Vec<PathBuf> {
+    let mut found = vec![root().join(format!("{module}.rs"))];
+    let mut folders = vec![root().join(module)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// A file without its tests, which may use anything.
+fn code_of(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+/// Relies on rustfmt: `use crate::name…;` on one line, or `use crate::{` and four spaces.
+fn modules_used_in(code: &str) -> BTreeSet<String> {
+    let mut in_braces = false;
+    let mut found = BTreeSet::new();
+    for line in code.lines() {
+        let rest = match line.strip_prefix("use crate::").or(line.strip_prefix("pub use crate::")) {
+            Some("{") => {
+                in_braces = true;
+                continue;
+            }
+            Some(rest) => rest,
+            None if line == "};" => {
+                in_braces = false;
+                continue;
+            }
+            None if in_braces && !line.starts_with("     ") => line.trim_start(),
+            None => continue,
+        };
+        let names = rest.strip_prefix('{').unwrap_or(rest).split(", ");
+        for name in names.take(if rest.starts_with('{') { usize::MAX } else { 1 }) {
+            let name: String =
+                name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if name.chars().next().is_some_and(char::is_lowercase) {
+                found.insert(name);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_go_down_the_list_and_never_up_or_sideways() {
+    for (at, (module, allowed)) in MAY_IMPORT.iter().enumerate() {
+        for name in *allowed {
+            let stands_above = MAY_IMPORT[..at].iter().any(|(above, _)| above == name);
+            assert!(stands_above, "{module} may import {name}, which stands below it");
+        }
+        for file in files(module) {
+            let found = modules_used_in(&code_of(&file));
+            let wrong: Vec<_> = found
+                .iter()
+                .filter(|name| name != module && !allowed.contains(&name.as_str()))
+                .collect();
+            assert!(wrong.is_empty(), "{} must not import {wrong:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_module_stands_in_the_list() {
+    for line in code_of(&root().join("lib.rs")).lines() {
+        if let Some(module) = line.strip_prefix("pub mod ").and_then(|line| line.strip_suffix(';'))
+        {
+            let listed = MAY_IMPORT.iter().any(|(name, _)| *name == module);
+            assert!(listed, "{module} has no line in MAY_IMPORT");
+        }
+    }
+}
+
+#[test]
+fn the_domain_touches_no_runtime_no_socket_no_lock_and_no_clock() {
+    let forbidden = [
+        "tokio",
+        "axum",
+        "hyper",
+        "async_nats",
+        "moka",
+        "prometheus",
+        "tracing",
+        "::now()",
+        "Mutex",
+        "async ",
+        "std::net",
+        "std::fs",
+    ];
+    for file in files("domain") {
+        let code = code_of(&file);
+        for word in forbidden {
+            assert!(!code.contains(word), "{} must not use {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn each_library_of_the_outside_stays_behind_its_door() {
+    for (library, doors) in [
+        ("async_nats", &["nats", "commands", "config"][..]),
+        ("moka", &["cache"]),
+        ("axum", &["admin", "app"]),
+        ("prometheus", &["metrics"]),
+        ("saphyr", &["config"]),
+        ("tracing_subscriber", &["telemetry"]),
+    ] {
+        for (module, _) in MAY_IMPORT.iter().filter(|(module, _)| !doors.contains(module)) {
+            for file in files(module) {
+                assert!(!code_of(&file).contains(library), "{} uses {library}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_has_one_subject() {
+    for (module, _) in MAY_IMPORT {
+        for file in files(module) {
+            let lines = code_of(&file).lines().count();
+            assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_map_names_every_file() {
+    let map = fs::read_to_string(root().join("../ARCHITECTURE.md")).unwrap();
+    for (module, _) in MAY_IMPORT {
+        for file in files(module) {
+            let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            let name = name.strip_suffix("/tests.rs").map_or(name.clone(), |_| String::new());
+            assert!(map.contains(&name), "{name} is not in ARCHITECTURE.md");
+        }
+    }
+}
