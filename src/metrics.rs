@@ -108,6 +108,9 @@ impl ConnectionEvent {
     }
 }
 
+/// The kinds of secret files, as labels.
+pub const SECRET_KINDS: [&str; 3] = ["basic", "hash_key", "nats"];
+
 /// The levels of log lines, as labels.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -208,6 +211,9 @@ impl Metrics {
         for event in ConnectionEvent::ALL {
             metrics.connection_events.with_label_values(&[event.label()]);
         }
+        for kind in SECRET_KINDS {
+            metrics.credentials_loaded.with_label_values(&[kind]);
+        }
         for level in LOG_LEVELS {
             metrics.log_messages.with_label_values(&[level]);
         }
@@ -234,7 +240,7 @@ impl Metrics {
         self.log_messages.with_label_values(&[level]).inc();
     }
 
-    /// Secret files of this kind were taken over at this Unix time.
+    /// Secret files of this kind, one of [`SECRET_KINDS`], were taken over at this Unix time.
     pub fn credentials_loaded(&self, kind: &'static str, unix_seconds: i64) {
         self.credentials_loaded.with_label_values(&[kind]).set(unix_seconds);
     }

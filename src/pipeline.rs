@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::{
     cache::CacheKeys,
@@ -134,8 +135,7 @@ impl<W: Wire> Pipeline<W> {
             }
             Begun::Join(round, leader) => {
                 count(CallResult::Joined);
-                // Nothing comes where the leading request panicked.
-                (round, leader.await.unwrap_or_else(|_| self.fallback(call, Reason::WorkerError)))
+                (round, self.join(call, leader).await)
             }
             Begun::Replay(round, answer) => {
                 count(CallResult::Replayed);
@@ -144,6 +144,18 @@ impl<W: Wire> Pipeline<W> {
         };
         let receipt = Receipt { memory: Arc::clone(&self.memory), call: call.id, round };
         Answered { outcome, receipt: Some(receipt) }
+    }
+
+    /// Waits for what the leading request gets, but not beyond the own deadline: a request whose
+    /// body was slow can be older than the one that it joins.
+    async fn join(&self, call: &Call, leader: oneshot::Receiver<Outcome>) -> Outcome {
+        let end = call.deadline().cut_to(self.cut()).instant();
+        match clock::until(end, leader).await {
+            Some(Ok(outcome)) => outcome,
+            // The leading request panicked.
+            Some(Err(_)) => self.fallback(call, Reason::WorkerError),
+            None => self.fallback(call, Reason::Timeout),
+        }
     }
 
     /// Has the call decided, for all who asked.

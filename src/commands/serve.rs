@@ -1,9 +1,14 @@
 //! `connector-bridge serve`
 
+use std::time::Duration;
+
 use lexopt::Arg;
 
 use super::{Failure, file, read_config, runtime};
 use crate::{app::App, lifecycle};
+
+/// How long what is still running may take at the very end.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(200);
 
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let mut config = None;
@@ -16,7 +21,8 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         }
     }
     let config = read_config(config.as_deref())?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let app = App::start(config, true).await?;
         let (address, admin_address) = (app.address, app.admin_address);
         tracing::info!(version = crate::VERSION, %address, %admin_address, "listening");
@@ -27,5 +33,8 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         })
         .await
         .map_err(Failure::from)
-    })
+    });
+    // A look at a secret file on a disk that hangs does not hold up the end.
+    runtime.shutdown_timeout(EXIT_TIMEOUT);
+    ended
 }

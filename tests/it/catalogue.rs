@@ -29,6 +29,7 @@ const CATALOGUE: &[(&str, &[&str])] = &[
     ("nats_connection_events_total", &["event"]),
     ("workers_available", &["connector"]),
     ("log_messages_dropped_total", &[]),
+    ("credentials_loaded_timestamp_seconds", &["kind"]),
     ("config_last_reload_successful", &[]),
     ("build_info", &["version", "revision"]),
     ("ready", &[]),

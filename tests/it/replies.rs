@@ -52,6 +52,7 @@ async fn every_reply_becomes_an_answer_of_the_contract() {
         let claims = if *source == "default" { r#"{"email":"a@b.c"}"# } else { CLAIMS };
         let bridge = Bridge::new(MESSAGES, &[Worker::Says(reply)]);
         let heard = bridge.post(claims).await;
+        assert_eq!(bridge.got()[0].body, claims, "the worker gets the caller's bytes");
         assert_eq!((heard.status, &*heard.source), (*status, *source), "{name}: {}", heard.body);
         let fits =
             if body.starts_with('{') { heard.body == *body } else { heard.body.contains(body) };

@@ -39,6 +39,18 @@ async fn who_joins_a_call_that_falls_back_gets_the_fallback_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_joins_waits_no_longer_than_the_own_deadline() {
+    let bridge = Bridge::new("deadline: 2s", &[Worker::Silent]);
+    let (older, newer) = tokio::join!(timed(bridge.post_slowly(CLAIMS, 1_000)), async {
+        pass(900).await;
+        timed(bridge.post(CLAIMS)).await
+    });
+    assert_eq!((older.1, &*older.0.source), (1_900, "default"), "its first byte came first");
+    assert!((1_900..1_905).contains(&newer.1), "{}", newer.1);
+    assert_eq!(bridge.got().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_decided_call_is_replayed_for_the_window_with_the_same_bytes() {
     for reply in [CONTINUE, BLOCK] {
         let bridge = Bridge::new("", &[Worker::Says(reply), Worker::Says(CONTINUE)]);

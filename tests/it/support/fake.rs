@@ -2,6 +2,7 @@
 //! of NATS. Time can be paused.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -21,7 +22,8 @@ use connector_bridge::{
     secrets::Secrets,
 };
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::sync::{mpsc, watch};
 
 /// What the worker does with a message.
@@ -205,6 +207,18 @@ impl Bridge {
         let progress = Arc::new(Progress::default());
         let response = self.front.handle(request, &progress).await;
         hear(response, Some(&progress)).await
+    }
+
+    /// Posts claims whose bytes come only after `ms`.
+    pub(crate) async fn post_slowly(&self, claims: &'static str, ms: u64) -> Heard {
+        let body = Box::pin(futures_util::stream::once(async move {
+            pass(ms).await;
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(claims.as_bytes())))
+        }));
+        let request =
+            Request::post("/connectors/c").header("host", "x").body(StreamBody::new(body)).unwrap();
+        let progress = Arc::new(Progress::default());
+        hear(self.front.handle(request, &progress).await, Some(&progress)).await
     }
 
     /// Posts claims and hears an answer that is never delivered: the connection breaks first.
