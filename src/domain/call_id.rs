@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+
 use super::json::{Kind, Object, Value};
 
 /// The key of the hash. Without a secret key the call ids are still equal on every replica, but
@@ -40,7 +42,9 @@ impl CallId {
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut digits = [0; 32];
+        HEXLOWER.encode_mut(&self.0, &mut digits);
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -265,6 +265,11 @@ async fn the_cache_is_bounded() {
         bridge.post(Box::leak(format!("{{\"email\":\"{n}\",\"city\":\"{n}\"}}").into())).await;
     }
     assert!(bridge.metric(r#"cache_entries{connector="c"}"#) <= 20.0);
+    pass_the_window().await;
+    bridge.worker(&[Worker::Absent]);
+    let newest = r#"{"email":"199","city":"199"}"#;
+    assert_eq!(bridge.post(newest).await.source, "cache", "the newest are kept");
+    assert_eq!(bridge.post(r#"{"email":"0","city":"0"}"#).await.source, "default");
 }
 
 #[tokio::test(start_paused = true)]
