@@ -236,6 +236,7 @@ fn nats(root: &Section<'_>) -> NatsSettings {
     };
     let Some(section) = root.sub("nats") else { return nats };
     section.refuse("tls", NOT_YET);
+    section.refuse_empty_list("servers", "must name at least one server");
     if let Some(servers) = section.list("servers", units::nats_url) {
         nats.servers = servers;
     }

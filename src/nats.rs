@@ -81,7 +81,7 @@ pub async fn connect(
     let (event_sender, events) = mpsc::channel(EVENTS_MAX);
     let (connected_sender, connected) = watch::channel(false);
     let jitter = RandomState::new();
-    let client = options(identity)?
+    let client = options(identity)
         .name(format!("connector-bridge {}", crate::VERSION))
         .custom_inbox_prefix(&settings.inbox_prefix)
         .retry_on_initial_connect()
@@ -104,31 +104,33 @@ pub async fn connect(
     Ok((wire, Incoming { replies, events, connected: connected_sender }))
 }
 
-fn options(identity: NatsIdentity) -> Result<ConnectOptions, async_nats::Error> {
-    // Asked at every attempt, so that a changed secret is used by the next one.
-    let ask = |auth: Box<dyn Fn() -> Auth + Send + Sync>| {
-        ConnectOptions::with_auth_callback(move |_nonce| {
-            std::future::ready(Ok::<_, AuthError>(auth()))
-        })
-    };
-    Ok(match identity {
-        NatsIdentity::None => ConnectOptions::new(),
-        NatsIdentity::Credentials(credentials) => {
-            ConnectOptions::with_credentials(&credentials.get())?
+/// The identity is asked for at every attempt, so that a changed secret is used by the next one.
+fn options(identity: NatsIdentity) -> ConnectOptions {
+    if matches!(identity, NatsIdentity::None) {
+        return ConnectOptions::new();
+    }
+    ConnectOptions::with_auth_callback(move |nonce| {
+        std::future::ready(Ok::<_, AuthError>(auth(&identity, &nonce)))
+    })
+}
+
+fn auth(identity: &NatsIdentity, nonce: &[u8]) -> Auth {
+    let mut auth = Auth::new();
+    match identity {
+        NatsIdentity::None => {}
+        NatsIdentity::Nkey(signer) => {
+            let signer = signer.get();
+            auth.jwt = signer.jwt.clone();
+            auth.nkey = Some(signer.public_key());
+            auth.signature = signer.sign(nonce);
         }
-        NatsIdentity::Nkey(seed) => ConnectOptions::with_nkey(seed.get().trim().to_owned()),
-        NatsIdentity::UserAndPassword(user, password) => ask(Box::new(move || {
-            let mut auth = Auth::new();
+        NatsIdentity::UserAndPassword(user, password) => {
             auth.username = Some(user.clone());
             auth.password = Some(password.get().to_string());
-            auth
-        })),
-        NatsIdentity::Token(token) => ask(Box::new(move || {
-            let mut auth = Auth::new();
-            auth.token = Some(token.get().to_string());
-            auth
-        })),
-    })
+        }
+        NatsIdentity::Token(token) => auth.token = Some(token.get().to_string()),
+    }
+    auth
 }
 
 /// 50 ms, doubled with each attempt up to a second, and up to half of that less, so that many
@@ -240,7 +242,13 @@ impl Incoming {
                 tracing::error!("replies came faster than they were read; some are lost");
             }
             Event::LameDuckMode => tracing::info!("the NATS server is about to stop"),
-            Event::ClientError(error) => tracing::warn!(%error, "the NATS client reports an error"),
+            Event::ClientError(error) => {
+                // What the server says to an attempt to connect comes in the same way.
+                if is_about_rights(&error.to_string()) {
+                    metrics.connection_event(ConnectionEvent::AuthError);
+                }
+                tracing::warn!(%error, "the NATS client reports an error");
+            }
             Event::Draining | Event::Closed => {}
         }
     }

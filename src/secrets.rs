@@ -3,6 +3,8 @@
 //! Whole contents are compared, not dates, so that swapped symbolic links (as Kubernetes swaps
 //! them) and restored dates are noticed too. A broken new file keeps the old secret in force.
 
+mod nats;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+pub use self::nats::NatsIdentity;
+use self::nats::Signer;
 use crate::{
     clock,
     config::{AuthSettings, BasicSettings, Config, ConfigError, Fault, NatsAuth},
@@ -150,21 +154,6 @@ impl Auth {
             Auth::Basic(credentials) => credentials.get().check(headers),
         }
     }
-}
-
-/// How the bridge shows a NATS server who it is, with the secrets in force.
-#[derive(Clone)]
-pub enum NatsIdentity {
-    /// It does not.
-    None,
-    /// The contents of a credentials file.
-    Credentials(Arc<Live<String>>),
-    /// The seed of an nkey.
-    Nkey(Arc<Live<String>>),
-    /// A user name and a password.
-    UserAndPassword(String, Arc<Live<String>>),
-    /// A token.
-    Token(Arc<Live<String>>),
 }
 
 /// All secrets that a configuration names.
@@ -327,29 +316,42 @@ impl Opening {
     }
 
     fn nats(&mut self, auth: &NatsAuth) -> Option<NatsIdentity> {
-        let mut text = |key: &'static str, file: &Path| {
-            self.open(
-                "nats",
-                vec![file.to_owned()],
-                |_| format!("nats.{key}"),
-                |secrets| {
-                    let secret = secrets.first().cloned().unwrap_or_default();
-                    String::from_utf8(secret).map_err(|_| "is not UTF-8".to_owned())
-                },
-            )
-        };
         Some(match auth {
             NatsAuth::None => NatsIdentity::None,
-            NatsAuth::CredentialsFile(file) => {
-                NatsIdentity::Credentials(text("credentials_file", file)?)
+            NatsAuth::CredentialsFile(file) => NatsIdentity::Nkey(self.nats_file(
+                "credentials_file",
+                file,
+                Signer::from_credentials,
+            )?),
+            NatsAuth::NkeyFile(file) => {
+                NatsIdentity::Nkey(self.nats_file("nkey_file", file, Signer::from_seed)?)
             }
-            NatsAuth::NkeyFile(file) => NatsIdentity::Nkey(text("nkey_file", file)?),
             NatsAuth::UserAndPassword { user, password_file } => {
-                NatsIdentity::UserAndPassword(user.clone(), text("password_file", password_file)?)
+                let password = self.nats_file("password_file", password_file, text)?;
+                NatsIdentity::UserAndPassword(user.clone(), password)
             }
-            NatsAuth::TokenFile(file) => NatsIdentity::Token(text("token_file", file)?),
+            NatsAuth::TokenFile(file) => {
+                NatsIdentity::Token(self.nats_file("token_file", file, text)?)
+            }
         })
     }
+
+    fn nats_file<T: Send + Sync + 'static>(
+        &mut self,
+        key: &'static str,
+        file: &Path,
+        read: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Option<Arc<Live<T>>> {
+        let build = move |secrets: &[Vec<u8>]| {
+            let secret = secrets.first().map(Vec::as_slice).unwrap_or_default();
+            read(std::str::from_utf8(secret).map_err(|_| "is not UTF-8")?)
+        };
+        self.open("nats", vec![file.to_owned()], |_| format!("nats.{key}"), build)
+    }
+}
+
+fn text(secret: &str) -> Result<String, String> {
+    Ok(secret.to_owned())
 }
 
 #[cfg(test)]

@@ -225,7 +225,10 @@ fn default_answer(step: Option<&'static Step>) -> impl Fn(&str) -> Parsed<Defaul
 
 fn languages(section: Section<'_>) -> Vec<(String, UserMessage)> {
     let messages = section.values(units::message);
-    for (tag, _) in &messages {
+    for (at, (tag, _)) in messages.iter().enumerate() {
+        if messages.iter().take(at).any(|(other, _)| other.eq_ignore_ascii_case(tag)) {
+            section.fault(tag, "stands twice: case does not count in a language tag");
+        }
         let fits = |subtag: &str| {
             (1..=8).contains(&subtag.len()) && subtag.bytes().all(|c| c.is_ascii_alphanumeric())
         };

@@ -44,6 +44,7 @@ impl Faults {
     pub(super) fn into_all(self) -> Vec<Fault> {
         let mut faults = self.0.into_inner();
         faults.sort_by_key(|fault| fault.line);
+        faults.dedup();
         faults
     }
 }
@@ -227,6 +228,13 @@ impl<'a> Section<'a> {
     /// A list that must be empty.
     pub(super) fn refuse_filled_list(&self, key: &str, why: &str) {
         if self.items(key).is_some_and(|items| !items.is_empty()) {
+            self.fault(key, why);
+        }
+    }
+
+    /// A list that must not be empty where it is written.
+    pub(super) fn refuse_empty_list(&self, key: &str, why: &str) {
+        if self.items(key).is_some_and(<[_]>::is_empty) {
             self.fault(key, why);
         }
     }

@@ -189,3 +189,18 @@ connectors:
     let safe = format!("{safe}calls: {{hash_key_file: x}}\n");
     assert_eq!(Config::parse(&safe).unwrap().warnings(), Vec::<String>::new());
 }
+
+#[test]
+fn what_would_only_fail_later_is_a_fault_now() {
+    for (row, fault) in [
+        ("nats: {servers: []}", "nats.servers: must name at least one server"),
+        ("admin_listen: 0.0.0.0:8080", "admin_listen: is the same address as listen"),
+        ("nats: {token_file: a, nkey_file: b}", "nats: has more than one of"),
+    ] {
+        let faults = faults(&format!("{LEAST}{row}\n")).join("\n");
+        assert!(faults.contains(fault), "{faults}");
+    }
+    let languages =
+        LEAST.replace("auth: none", "auth: none\n    fallback: {messages: {de: a, DE: b}}");
+    assert!(faults(&languages).join("\n").contains("messages.DE: stands twice"));
+}

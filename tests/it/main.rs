@@ -13,5 +13,6 @@ mod limits;
 mod properties;
 mod replies;
 mod retries;
+mod schemas;
 mod support;
 mod tidy;
