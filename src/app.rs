@@ -63,7 +63,7 @@ pub struct App {
     config: Config,
     front: Arc<Front<NatsWire>>,
     admin: Arc<Admin>,
-    incoming: nats::Incoming,
+    link: nats::Link,
     secrets: Secrets,
     listener: std::net::TcpListener,
     admin_listener: std::net::TcpListener,
@@ -88,9 +88,8 @@ impl App {
         };
         let (listener, address) = listen("listen", config.listen)?;
         let (admin_listener, admin_address) = listen("admin_listen", config.admin_listen)?;
-        let (wire, incoming) = nats::connect(&config.nats, secrets.nats.clone())
-            .await
-            .map_err(|error| internal(&error))?;
+        let (wire, link) =
+            nats::new(&config.nats, secrets.nats.clone()).map_err(|error| internal(&error))?;
         let memory = Memory::new(config.calls.replay_window, config.calls.max_entries);
         let pipeline = Arc::new(Pipeline::new(wire, memory));
         let lanes: Vec<Arc<Lane>> = config
@@ -128,7 +127,7 @@ impl App {
             config,
             front: Arc::new(front),
             admin: Arc::new(admin),
-            incoming,
+            link,
             secrets,
             listener,
             admin_listener,
@@ -143,7 +142,7 @@ impl App {
         let Self { config, front, admin, stop, stopping, .. } = self;
         let (pipeline, metrics) = (Arc::clone(&front.pipeline), front.metrics.clone());
         let mut background = tokio::task::JoinSet::new();
-        background.spawn(self.incoming.run(Arc::clone(&pipeline), metrics.clone()));
+        background.spawn(self.link.run(Arc::clone(&pipeline), metrics.clone()));
         background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
         let keeper = Arc::clone(&pipeline);
         background.spawn(async move { keeper.keep().await });

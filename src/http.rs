@@ -101,7 +101,7 @@ impl<W: Wire> Front<W> {
         {
             return self.refuse(None, progress, Refusal::Host);
         }
-        if request.uri().path().len() > TARGET_BYTES_MAX {
+        if request.uri().path_and_query().is_some_and(|t| t.as_str().len() > TARGET_BYTES_MAX) {
             return self.refuse(None, progress, Refusal::TargetTooLong);
         }
         let Some(endpoint) = self.endpoint(request.uri().path()) else {
@@ -182,8 +182,8 @@ impl<W: Wire> Front<W> {
         let mut first = Bytes::new();
         let mut all: Option<BytesMut> = None;
         while let Some(frame) = body.frame().await {
-            // The connection broke, or what came was not HTTP.
-            let frame = frame.map_err(|_| Refusal::BodyTimeout)?;
+            // What came is not HTTP, or the connection broke and nobody hears this.
+            let frame = frame.map_err(|_| Refusal::BrokenBody)?;
             let Ok(data) = frame.into_data() else { continue };
             let length = all.as_ref().map_or(first.len(), BytesMut::len);
             if length + data.len() > self.max_body {
@@ -257,11 +257,13 @@ impl<W: Wire> Front<W> {
         match refusal {
             Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
             Refusal::Unauthorized(_) => drop(headers.insert(WWW_AUTHENTICATE, CHALLENGE)),
-            Refusal::Host
+            Refusal::TwoLengths
+            | Refusal::Host
             | Refusal::TargetTooLong
             | Refusal::UnknownPath
             | Refusal::MediaType
             | Refusal::TooLarge
+            | Refusal::BrokenBody
             | Refusal::BodyTimeout
             | Refusal::Json(_) => {}
         }

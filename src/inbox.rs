@@ -23,6 +23,9 @@ use crate::{
 /// The least time between two looks at all entries.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
 
+/// Room for so many messages is kept even when it is not used.
+const SPARE_MAX: usize = 1_024;
+
 /// Names one message in its reply subject. Not to be guessed: whoever knows it can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u64);
@@ -184,6 +187,8 @@ impl<T> Inbox<T> {
                 state.late.remove(&token);
             }
         }
+        give_back(&mut state.late);
+        give_back(&mut state.waiting);
     }
 
     /// How many messages are waited for, and how many may still be answered late.
@@ -225,6 +230,13 @@ impl<T> State<T> {
             self.late.insert(token, waiting.sent.ticket);
             self.late_ends.entry(waiting.sent.late_until).or_default().push(token);
         }
+    }
+}
+
+/// Returns the room of a rush that is over.
+fn give_back<T>(messages: &mut HashMap<Token, T>) {
+    if messages.capacity() > SPARE_MAX && messages.len() < messages.capacity() / 8 {
+        messages.shrink_to(messages.len() * 2);
     }
 }
 
@@ -301,6 +313,21 @@ mod tests {
         inbox.forget_late(clock::now());
         assert!(inbox.is_empty());
         assert!(inbox.lock().late_ends.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_room_of_a_rush_that_is_over_is_given_back() {
+        let inbox = started();
+        let receivers: Vec<_> = (0..10_000).map(|n| inbox.open(sent(n, false)).1).collect();
+        for receiver in receivers {
+            assert!(receiver.await.unwrap().is_err());
+        }
+        inbox.forget_late(clock::now());
+        assert!(inbox.lock().waiting.capacity() <= SPARE_MAX);
+        assert!(inbox.lock().late.capacity() >= 10_000);
+        clock::sleep_until(clock::now() + WINDOW).await;
+        inbox.forget_late(clock::now());
+        assert!(inbox.lock().late.capacity() <= SPARE_MAX);
     }
 
     #[tokio::test(start_paused = true)]

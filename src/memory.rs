@@ -16,6 +16,9 @@ use crate::domain::{
     record::{Begin, Record, Round},
 };
 
+/// Room for so many calls is kept even when it is not used.
+const SPARE_MAX: usize = 1_024;
+
 /// What is remembered of calls, at most `entries_max` besides those in flight.
 pub struct Memory {
     state: Mutex<State>,
@@ -131,6 +134,7 @@ impl Memory {
                 state.forget(call, end);
             }
         }
+        state.give_back();
     }
 
     /// How many calls are remembered, those in flight included.
@@ -162,6 +166,14 @@ impl Entry {
 }
 
 impl State {
+    /// Returns the room of a rush that is over.
+    fn give_back(&mut self) {
+        let calls = &mut self.calls;
+        if calls.capacity() > SPARE_MAX && calls.len() < calls.capacity() / 8 {
+            calls.shrink_to(calls.len() * 2);
+        }
+    }
+
     fn remember_until(&mut self, call: CallId, end: Instant) {
         self.ends.entry(end).or_default().push(call);
     }
@@ -252,5 +264,30 @@ impl Drop for Lead {
         if let Some((memory, call, round)) = self.remembered.take() {
             memory.fall_back(call, round, self.unanswered, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock,
+        domain::{call_id::HashKey, json::Object},
+    };
+
+    #[test]
+    fn the_room_of_a_rush_that_is_over_is_given_back() {
+        let window = Duration::from_secs(45);
+        let memory = Arc::new(Memory::new(window, 100_000));
+        let (key, now) = (HashKey::public(), clock::now());
+        for person in 0..10_000 {
+            let claims = format!(r#"{{"email":"{person}@example.com"}}"#);
+            let call = CallId::of(&key, "c", &Object::parse(claims.as_bytes()).unwrap());
+            drop(memory.begin(call, now));
+        }
+        assert!(memory.lock().calls.capacity() >= 10_000);
+        memory.forget(now + window);
+        assert!(memory.is_empty());
+        assert!(memory.lock().calls.capacity() <= SPARE_MAX);
     }
 }

@@ -40,6 +40,8 @@ pub fn start(settings: LogSettings, metrics: &Metrics) -> Logs {
     // Libraries speak of their own affairs below a warning.
     let targets = Targets::new()
         .with_target(env!("CARGO_CRATE_NAME"), level)
+        // The end of a client that has lost its connection; `nats` says so in its own words.
+        .with_target("async_nats::connector", LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN));
     let count = Count(metrics.clone());
     // In a process with several bridges, as in tests, the first one's logs are everybody's.

@@ -26,8 +26,8 @@ pub struct Progress(Mutex<Exchange>);
 struct Exchange {
     /// When the first byte of the current request came.
     arrived: Option<Instant>,
-    /// When the last bytes came, of whatever.
-    last_read: Option<Instant>,
+    /// When the first byte of a request behind it came.
+    next_arrived: Option<Instant>,
     head: HeadScan,
     fault: Option<HeadFault>,
     /// The whole answer was handed to the HTTP library and waits to be written.
@@ -39,19 +39,35 @@ struct Exchange {
 impl Progress {
     /// When the first byte of the current request came.
     pub fn arrived(&self) -> Instant {
-        let exchange = self.lock();
-        // A request that came together with the one before it has no first byte of its own.
-        exchange.arrived.or(exchange.last_read).unwrap_or_else(clock::now)
+        self.lock().arrived.unwrap_or_else(clock::now)
     }
 
-    /// Whether bytes of a request came that is not answered yet, or none ever came.
+    /// Whether a request has begun that is not answered yet, or none ever has.
     pub(super) fn is_unfinished(&self) -> bool {
         let exchange = self.lock();
-        exchange.arrived.is_some() || exchange.answers == 0
+        let requests = exchange.head.requests();
+        requests == 0 || requests > exchange.answers
     }
 
-    pub(super) fn fault(&self) -> Option<HeadFault> {
-        self.lock().fault
+    /// Whether no request has begun yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.lock().head.requests() == 0
+    }
+
+    /// Whether part of a request has not been read.
+    pub(super) fn is_inside_a_request(&self) -> bool {
+        !self.lock().head.is_between_requests()
+    }
+
+    /// Whether a request that comes next could not be looked at.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lock().head.is_lost()
+    }
+
+    /// What is wrong with a head, and whether its request is the one that waits for an answer.
+    pub(super) fn fault(&self) -> Option<(HeadFault, bool)> {
+        let exchange = self.lock();
+        Some((exchange.fault?, exchange.head.requests() == exchange.answers + 1))
     }
 
     fn lock(&self) -> MutexGuard<'_, Exchange> {
@@ -60,12 +76,17 @@ impl Progress {
 
     fn read(&self, bytes: &[u8]) -> Result<(), HeadFault> {
         let mut exchange = self.lock();
-        let now = clock::now();
-        exchange.arrived.get_or_insert(now);
-        exchange.last_read = Some(now);
-        let looked = exchange.head.look_at(bytes);
-        exchange.fault = looked.err();
-        looked
+        if exchange.fault.is_none() {
+            exchange.fault = exchange.head.look_at(bytes).err();
+        }
+        let (requests, answers) = (exchange.head.requests(), exchange.answers);
+        if requests > answers {
+            exchange.arrived.get_or_insert_with(clock::now);
+        }
+        if requests > answers + 1 {
+            exchange.next_arrived.get_or_insert_with(clock::now);
+        }
+        exchange.fault.map_or(Ok(()), Err)
     }
 
     fn hand_over(&self, receipt: Option<Receipt>) {
@@ -76,16 +97,18 @@ impl Progress {
 
     /// Everything handed over so far is with the socket.
     pub fn written(&self) {
-        let receipt = {
-            let mut exchange = self.lock();
-            if !exchange.is_handed_over {
-                return;
-            }
-            let (receipt, answers) = (exchange.receipt.take(), exchange.answers + 1);
-            let last_read = exchange.last_read;
-            *exchange = Exchange { answers, last_read, ..Exchange::default() };
-            receipt
-        };
+        let mut exchange = self.lock();
+        if !exchange.is_handed_over {
+            return;
+        }
+        exchange.is_handed_over = false;
+        exchange.answers += 1;
+        exchange.arrived = exchange.next_arrived;
+        if exchange.head.requests() <= exchange.answers + 1 {
+            exchange.next_arrived = None;
+        }
+        let receipt = exchange.receipt.take();
+        drop(exchange);
         if let Some(receipt) = receipt {
             receipt.delivered();
         }
@@ -226,6 +249,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A request that the library has not seen is answered after it has ended.
+        if self.progress.fault().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

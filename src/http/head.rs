@@ -1,11 +1,15 @@
-//! A second look at the bytes of a request's head, for what the HTTP library lets pass: two
-//! lengths, a length together with chunks, and a request line without end.
+//! A second look at a connection's bytes, for what the HTTP library lets pass: two lengths, a
+//! length together with chunks, and a request line without end.
 //!
-//! Two programs that read such a request differently can be played against each other. This looks
-//! at names of header lines only; reading the request stays with the library.
+//! Two programs that read such a request differently can be played against each other. A request
+//! may come right behind another, so this follows bodies from head to head. It looks at nothing
+//! else; reading requests stays with the library.
 
 /// The longest request line.
 pub(super) const LINE_BYTES_MAX: usize = 12 * 1024;
+
+/// How much of a line is looked at: more than any name that matters with any value of use.
+const LOOK_BYTES_MAX: usize = 64;
 
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,110 +20,206 @@ pub(super) enum HeadFault {
     LineTooLong,
 }
 
-/// Where in a head the look has come to.
+/// Where on a connection the look has come to.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
-    /// The name of the current header line, as far as it may be one that matters.
-    name: Vec<u8>,
+    part: Part,
+    requests: u64,
+    body: Option<BodyLength>,
+    /// The start of the current line in lower case, without its end.
+    line: Vec<u8>,
     line_bytes: usize,
-    in_name: bool,
-    in_headers: bool,
-    is_over: bool,
-    lengths: u8,
+    ends_in_return: bool,
 }
 
-/// The longest name that matters.
-const NAME_BYTES_MAX: usize = b"transfer-encoding".len();
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    /// A request line, or what may stand before one.
+    #[default]
+    Request,
+    Header,
+    /// This many bytes of a body are left.
+    Body(u64),
+    ChunkSize,
+    /// This many bytes of a chunk are left, its line end included.
+    Chunk(u64),
+    Trailer,
+    /// Nobody can say where the next request starts.
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum BodyLength {
+    Bytes(u64),
+    Chunks,
+    Unreadable,
+}
 
 impl HeadScan {
-    /// Looks at the next bytes of a connection.
-    pub(super) fn look_at(&mut self, bytes: &[u8]) -> Result<(), HeadFault> {
-        for byte in bytes {
-            if self.is_over {
-                return Ok(());
+    /// Looks at the next bytes of a connection. After a fault there is nothing more to look at.
+    pub(super) fn look_at(&mut self, mut bytes: &[u8]) -> Result<(), HeadFault> {
+        while let Some((byte, rest)) = bytes.split_first() {
+            match self.part {
+                Part::Request | Part::Header | Part::ChunkSize | Part::Trailer => {
+                    let looked = self.byte(*byte);
+                    if looked.is_err() {
+                        self.part = Part::Lost;
+                        return looked;
+                    }
+                    bytes = rest;
+                }
+                Part::Body(left) => {
+                    let (left, rest) = skip(left, bytes);
+                    self.part = if left == 0 { Part::Request } else { Part::Body(left) };
+                    bytes = rest;
+                }
+                Part::Chunk(left) => {
+                    let (left, rest) = skip(left, bytes);
+                    self.part = if left == 0 { Part::ChunkSize } else { Part::Chunk(left) };
+                    bytes = rest;
+                }
+                Part::Lost => break,
             }
-            self.byte(*byte)?;
         }
         Ok(())
     }
 
+    /// How many requests have begun.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Whether the last request is complete, or none has begun.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.part == Part::Request && self.line_bytes == 0
+    }
+
+    /// Whether a request that comes next could not be looked at.
+    pub(super) fn is_lost(&self) -> bool {
+        self.part == Part::Lost
+    }
+
+    /// One byte of a line.
     fn byte(&mut self, byte: u8) -> Result<(), HeadFault> {
-        match byte {
-            b'\n' => self.end_of_line(),
-            b'\r' => Ok(()),
-            b':' if self.in_name => {
-                self.in_name = false;
-                self.end_of_name()
-            }
-            _ => {
-                self.line_bytes += 1;
-                if self.in_name && self.name.len() <= NAME_BYTES_MAX {
-                    self.name.push(byte.to_ascii_lowercase());
-                }
-                let too_long = !self.in_headers && self.line_bytes > LINE_BYTES_MAX;
-                if too_long { Err(HeadFault::LineTooLong) } else { Ok(()) }
-            }
+        if byte == b'\n' {
+            let ended = self.end_of_line();
+            (self.line_bytes, self.ends_in_return) = (0, false);
+            self.line.clear();
+            return ended;
         }
+        self.ends_in_return = byte == b'\r';
+        if self.ends_in_return {
+            return Ok(());
+        }
+        self.line_bytes += 1;
+        if self.line.len() < LOOK_BYTES_MAX {
+            self.line.push(byte.to_ascii_lowercase());
+        }
+        let is_request = self.part == Part::Request;
+        if is_request && self.line_bytes == 1 {
+            self.requests += 1;
+        }
+        let too_long = is_request && self.line_bytes > LINE_BYTES_MAX;
+        if too_long { Err(HeadFault::LineTooLong) } else { Ok(()) }
     }
 
     fn end_of_line(&mut self) -> Result<(), HeadFault> {
-        // Empty lines before the request line do not count (RFC 9112, section 2.2).
-        if self.line_bytes == 0 && !self.in_headers {
-            return Ok(());
-        }
-        self.is_over = self.in_headers && self.line_bytes == 0;
-        self.in_headers = true;
-        self.in_name = true;
-        self.line_bytes = 0;
-        self.name.clear();
+        let is_empty = self.line_bytes == 0;
+        self.part = match self.part {
+            // Empty lines before the request line do not count (RFC 9112, section 2.2).
+            Part::Request if is_empty => Part::Request,
+            Part::Request => Part::Header,
+            Part::Header if is_empty => match self.body.take() {
+                None | Some(BodyLength::Bytes(0)) => Part::Request,
+                Some(BodyLength::Bytes(bytes)) => Part::Body(bytes),
+                Some(BodyLength::Chunks) => Part::ChunkSize,
+                Some(BodyLength::Unreadable) => Part::Lost,
+            },
+            Part::Header => {
+                self.header()?;
+                Part::Header
+            }
+            // Behind the head the library takes no lone line feed for the end of a line.
+            Part::ChunkSize | Part::Trailer if !self.ends_in_return => Part::Lost,
+            Part::ChunkSize => match chunk_size(&self.line).filter(|_| self.is_whole()) {
+                None => Part::Lost,
+                Some(0) => Part::Trailer,
+                Some(size) => size.checked_add(2).map_or(Part::Lost, Part::Chunk),
+            },
+            Part::Trailer if is_empty => Part::Request,
+            part @ (Part::Trailer | Part::Body(_) | Part::Chunk(_) | Part::Lost) => part,
+        };
         Ok(())
     }
 
-    fn end_of_name(&mut self) -> Result<(), HeadFault> {
-        self.line_bytes += 1;
-        if matches!(self.name.as_slice(), b"content-length" | b"transfer-encoding") {
-            self.lengths += 1;
+    fn header(&mut self) -> Result<(), HeadFault> {
+        let mut parts = self.line.splitn(2, |byte| *byte == b':');
+        let length = match (parts.next(), parts.next()) {
+            (Some(b"content-length"), Some(value)) if self.is_whole() => {
+                number(value, 10).map_or(BodyLength::Unreadable, BodyLength::Bytes)
+            }
+            (Some(b"content-length"), Some(_)) => BodyLength::Unreadable,
+            (Some(b"transfer-encoding"), Some(_)) => BodyLength::Chunks,
+            (_, _) => return Ok(()),
+        };
+        match self.body.replace(length) {
+            None => Ok(()),
+            Some(_) => Err(HeadFault::TwoLengths),
         }
-        if self.lengths > 1 { Err(HeadFault::TwoLengths) } else { Ok(()) }
     }
+
+    fn is_whole(&self) -> bool {
+        self.line.len() == self.line_bytes
+    }
+}
+
+fn skip(left: u64, bytes: &[u8]) -> (u64, &[u8]) {
+    let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    (left - skipped as u64, bytes.get(skipped..).unwrap_or_default())
+}
+
+/// The size in front of a chunk, which extensions may follow.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    number(line.split(|byte| *byte == b';').next()?, 16)
+}
+
+fn number(text: &[u8], radix: u32) -> Option<u64> {
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    let is_number = text.bytes().all(|byte| char::from(byte).is_digit(radix));
+    u64::from_str_radix(text, radix).ok().filter(|_| is_number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn look(head: &[u8]) -> Result<(), HeadFault> {
-        let whole = HeadScan::default().look_at(head);
+    /// What is found at once and byte by byte, and how far the look came.
+    fn look(bytes: &str) -> (Result<(), HeadFault>, HeadScan) {
         let mut scan = HeadScan::default();
-        let mut bytes = head.iter();
-        let in_pieces = loop {
-            match bytes.next() {
-                None => break Ok(()),
-                Some(byte) => match scan.look_at(&[*byte]) {
-                    Ok(()) => {}
-                    Err(fault) => break Err(fault),
-                },
-            }
-        };
-        assert_eq!(whole, in_pieces, "a look at pieces must find the same");
-        whole
+        let whole = scan.look_at(bytes.as_bytes());
+        let mut piecemeal = HeadScan::default();
+        let pieces = bytes.bytes().try_for_each(|byte| piecemeal.look_at(&[byte]));
+        assert_eq!(whole, pieces, "a look at pieces must find the same");
+        assert_eq!((scan.requests, scan.part), (piecemeal.requests, piecemeal.part));
+        (whole, scan)
     }
+
+    const LINE: &str = "POST / HTTP/1.1\r\nHost: x\r\n";
 
     #[test]
     fn two_ways_to_say_how_long_the_body_is_are_found() {
-        let line = "POST / HTTP/1.1\r\nHost: x\r\n";
         for (headers, fault) in [
             ("Content-Length: 2\r\n\r\n", false),
             ("Transfer-Encoding: chunked\r\n\r\n", false),
             ("X-Content-Length: 1\r\nContent-Length: 2\r\nContent-Lengthy: 3\r\n\r\n", false),
-            ("Content-Length: 2\r\n\r\nContent-Length: 2\r\n", false),
+            ("Content-Length: 19\r\n\r\nContent-Length: 2\r\n", false),
             ("Content-Length: 2\r\nContent-Length: 2\r\n\r\n", true),
             ("content-length: 2\r\nCONTENT-LENGTH: 3\r\n\r\n", true),
             ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", true),
             ("Transfer-Encoding: chunked\r\nA: b\r\nContent-Length: 2\r\n\r\n", true),
             ("Content-Length: 2\nTransfer-Encoding: chunked\n\n", true),
         ] {
-            let found = look(format!("{line}{headers}").as_bytes());
+            let (found, _) = look(&format!("{LINE}{headers}"));
             assert_eq!(found, if fault { Err(HeadFault::TwoLengths) } else { Ok(()) }, "{headers}");
         }
     }
@@ -127,8 +227,43 @@ mod tests {
     #[test]
     fn a_request_line_has_an_end_and_a_header_line_is_not_one() {
         let long = "x".repeat(LINE_BYTES_MAX + 1);
-        assert_eq!(look(long.as_bytes()), Err(HeadFault::LineTooLong));
-        assert_eq!(look(format!("\r\n\r\n{long}").as_bytes()), Err(HeadFault::LineTooLong));
-        assert_eq!(look(format!("POST / HTTP/1.1\r\nX: {long}\r\n").as_bytes()), Ok(()));
+        for (bytes, found) in [
+            (long.clone(), Err(HeadFault::LineTooLong)),
+            (format!("\r\n\r\n{long}"), Err(HeadFault::LineTooLong)),
+            (format!("{LINE}Content-Length: 2\r\n\r\n{{}}{long}"), Err(HeadFault::LineTooLong)),
+            (format!("{LINE}X: {long}\r\n"), Ok(())),
+            (format!("{LINE}Content-Length: 20000\r\n\r\n{long}"), Ok(())),
+        ] {
+            assert_eq!(look(&bytes).0, found);
+        }
+    }
+
+    #[test]
+    fn every_body_is_followed_to_the_next_request() {
+        let wide = " ".repeat(LOOK_BYTES_MAX);
+        for (body, part) in [
+            ("\r\n", Part::Request),
+            ("Content-Length: 0\r\n\r\n", Part::Request),
+            ("Content-Length:  5 \r\n\r\n\r\n\r\n\n", Part::Request),
+            ("Content-Length: 5\r\n\r\n1234", Part::Body(1)),
+            ("Transfer-Encoding: chunked\r\n\r\n2;a=b\r\n\r\n\r\nA \r\n", Part::Chunk(12)),
+            ("Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", Part::Trailer),
+            ("Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", Part::Request),
+            ("Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\r\n", Part::Request),
+            ("Transfer-Encoding: chunked\r\n\r\n2\n{}", Part::Lost),
+            ("Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\n", Part::Lost),
+            ("Transfer-Encoding: chunked\r\n\r\n+2\r\n", Part::Lost),
+            ("Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", Part::Lost),
+            ("Content-Length: +5\r\n\r\n", Part::Lost),
+            (&format!("Content-Length:{wide}5\r\n\r\n"), Part::Lost),
+        ] {
+            let (found, scan) = look(&format!("{LINE}{body}"));
+            assert_eq!((found, scan.part, scan.requests), (Ok(()), part, 1), "{body:?}");
+            if part == Part::Request {
+                let two = format!("{LINE}Content-Length: 1\r\nContent-Length: 1\r\n");
+                let (found, scan) = look(&format!("{LINE}{body}{two}"));
+                assert_eq!((found, scan.requests), (Err(HeadFault::TwoLengths), 2), "{body:?}");
+            }
+        }
     }
 }

@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     connection::{Progress, Tracked, WRITE_TIMEOUT},
     head::HeadFault,
+    refusal::Refusal,
 };
 use crate::{
     lifecycle::{Phase, Stopping},
@@ -39,7 +40,13 @@ const HEAD_LINES_MAX: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How much of a refused request is still read.
-const REST_BYTES_MAX: u64 = 64 * 1024;
+const REST_BYTES_MAX: u64 = 256 * 1024;
+
+/// How long the rest of a refused request is waited for: a round trip of the slowest client.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection on which nothing came yet is kept after the listener was closed.
+const FIRST_BYTE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a listener is told.
 #[derive(Clone)]
@@ -82,20 +89,10 @@ where
 {
     let listener = TcpListener::from_std(listener)?;
     let mut tasks = tokio::task::JoinSet::new();
-    let mut closed = pin!(stopping.until(Phase::Closed));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = tasks.join_next() => continue,
-            () = &mut closed => break,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+    let take = |tasks: &mut tokio::task::JoinSet<()>, stream| {
         let Some(place) = Place::take(&limits) else {
             metrics.rejected(Rejection::Connections);
-            continue;
+            return;
         };
         let (limits, metrics, stopping) = (limits.clone(), metrics.clone(), stopping.clone());
         let service = service.clone();
@@ -103,6 +100,24 @@ where
             connection(stream, limits, metrics, stopping, service).await;
             drop(place);
         });
+    };
+    let mut closed = pin!(stopping.until(Phase::Closed));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = tasks.join_next() => continue,
+            () = &mut closed => break,
+        };
+        match accepted {
+            Ok((stream, _)) => take(&mut tasks, stream),
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    // For those who connected and were not accepted yet, closing would be a reset.
+    let listener = listener.into_std()?;
+    while let Ok((stream, _)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        take(&mut tasks, TcpStream::from_std(stream)?);
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
@@ -127,10 +142,10 @@ async fn connection<S, F, B>(
     let tracked = TokioIo::new(Tracked::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| {
         let response = service(request, Arc::clone(&progress));
-        let stopping = &stopping;
+        let (stopping, progress) = (&stopping, &progress);
         async move {
             let mut response = response.await;
-            if stopping.phase() != Phase::Running {
+            if stopping.phase() != Phase::Running || progress.is_lost() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, std::convert::Infallible>(response)
@@ -144,17 +159,38 @@ async fn connection<S, F, B>(
         .serve_connection(tracked, service);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stopping.until(Phase::Closed) => {
+        () = until_closed(&stopping, &progress) => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
     };
-    let Err(error) = ended else { return };
-    if let Some(fault) = progress.fault() {
-        metrics.rejected(rejection_of(fault));
-        let mut stream = connection.into_parts().io.into_inner().into_stream();
-        refuse(&mut stream, fault).await;
-    } else if error.is_parse_too_large() {
+    let fault = progress.fault();
+    match (&ended, fault) {
+        (_, Some((fault, _))) => metrics.rejected(rejection_of(fault)),
+        (Ok(()), None) => {}
+        (Err(error), None) => count(error, &progress, &metrics),
+    }
+    let mut stream = connection.into_parts().io.into_inner().into_stream();
+    match fault {
+        Some((fault, true)) => refuse(&mut stream, fault).await,
+        // The answers to earlier requests are lost: nobody could tell which this one is for.
+        Some((_, false)) => {}
+        None if ended.is_err_and(|error| error.is_timeout()) => {}
+        None if progress.is_inside_a_request() => read_rest(&mut stream).await,
+        None => {}
+    }
+}
+
+/// The request of a connection that was accepted at the last moment may still be on its way.
+async fn until_closed(stopping: &Stopping, progress: &Progress) {
+    stopping.until(Phase::Closed).await;
+    if progress.is_new() {
+        tokio::time::sleep(FIRST_BYTE_PAUSE).await;
+    }
+}
+
+fn count(error: &hyper::Error, progress: &Progress, metrics: &Metrics) {
+    if error.is_parse_too_large() {
         metrics.rejected(Rejection::HeadTooLarge);
     } else if error.is_parse() {
         metrics.rejected(Rejection::Malformed);
@@ -172,18 +208,34 @@ fn rejection_of(fault: HeadFault) -> Rejection {
 
 /// The library has not seen the request, so that this is the only answer to it.
 async fn refuse(stream: &mut TcpStream, fault: HeadFault) {
-    let status = match fault {
-        HeadFault::TwoLengths => "400 Bad Request",
-        HeadFault::LineTooLong => "414 URI Too Long",
+    let (status, refusal) = match fault {
+        HeadFault::TwoLengths => ("400 Bad Request", Refusal::TwoLengths),
+        HeadFault::LineTooLong => ("414 URI Too Long", Refusal::TargetTooLong),
     };
-    let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let body = refusal.body();
+    let media_type =
+        if refusal.has_body() { "content-type: application/problem+json\r\n" } else { "" };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncache-control: no-store\r\n{media_type}connection: close\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answer = [head.as_bytes(), &body].concat();
     let write = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        // What is still on its way is read, so that the answer is not lost to a reset.
-        tokio::io::copy(&mut stream.take(REST_BYTES_MAX), &mut tokio::io::sink()).await
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
     };
-    drop(tokio::time::timeout(WRITE_TIMEOUT, write).await);
+    if let Ok(Ok(())) = tokio::time::timeout(WRITE_TIMEOUT, write).await {
+        read_rest(stream).await;
+    }
+}
+
+/// Reads what is still on its way, so that the answer is not lost to a reset (RFC 9112, section
+/// 9.6).
+async fn read_rest(stream: &mut TcpStream) {
+    let (mut rest, mut nowhere) = (stream.take(REST_BYTES_MAX), tokio::io::sink());
+    let read = tokio::io::copy(&mut rest, &mut nowhere);
+    drop(tokio::time::timeout(REST_TIMEOUT, read).await);
 }
 
 /// A place among the open connections; given back when dropped.

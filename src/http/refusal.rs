@@ -11,6 +11,8 @@ use crate::{
 /// Why a request is turned away. In the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// Its length is given twice.
+    TwoLengths,
     /// No Host, or two.
     Host,
     /// The request target is too long.
@@ -25,6 +27,8 @@ pub enum Refusal {
     MediaType,
     /// The body is larger than allowed.
     TooLarge,
+    /// What came as the body is not HTTP.
+    BrokenBody,
     /// The body did not come in time.
     BodyTimeout,
     /// The body is not an object that is read.
@@ -35,6 +39,7 @@ impl Refusal {
     fn problem(self) -> Problem {
         let problem = |status, code, title| Problem { status, code, title };
         match self {
+            Refusal::TwoLengths => problem(400, "two_lengths", "Bad request"),
             Refusal::Host => problem(400, "host", "Bad request"),
             Refusal::TargetTooLong => problem(414, "target_too_long", "Address too long"),
             Refusal::UnknownPath => problem(404, "unknown_path", "Not found"),
@@ -42,6 +47,7 @@ impl Refusal {
             Refusal::Unauthorized(_) => problem(401, "unauthorized", "Unauthorized"),
             Refusal::MediaType => problem(415, "media_type", "Only JSON in UTF-8 is read"),
             Refusal::TooLarge => problem(413, "too_large", "The body is too large"),
+            Refusal::BrokenBody => problem(400, "broken_body", "Bad request"),
             Refusal::BodyTimeout => problem(408, "body_timeout", "The body did not come in time"),
             Refusal::Json(JsonFault::NotJson) => problem(422, "not_json", "The body is not JSON"),
             Refusal::Json(JsonFault::NotObject) => {
@@ -68,7 +74,7 @@ impl Refusal {
 
     /// HTTP 400 with a body means ValidationError and nothing else.
     pub fn has_body(self) -> bool {
-        self != Refusal::Host
+        self.status() != StatusCode::BAD_REQUEST
     }
 
     /// The body, empty where there is none.
@@ -79,9 +85,12 @@ impl Refusal {
     /// Whether the connection ends with it: what follows on it would not be a request.
     pub fn closes(self) -> bool {
         match self {
-            Refusal::Host | Refusal::TargetTooLong | Refusal::TooLarge | Refusal::BodyTimeout => {
-                true
-            }
+            Refusal::TwoLengths
+            | Refusal::Host
+            | Refusal::TargetTooLong
+            | Refusal::TooLarge
+            | Refusal::BrokenBody
+            | Refusal::BodyTimeout => true,
             Refusal::UnknownPath
             | Refusal::Method
             | Refusal::Unauthorized(_)
@@ -93,7 +102,7 @@ impl Refusal {
     /// Under what it is counted, besides failed authentication.
     pub fn rejection(self) -> Option<Rejection> {
         match self {
-            Refusal::Host => Some(Rejection::Malformed),
+            Refusal::TwoLengths | Refusal::Host | Refusal::BrokenBody => Some(Rejection::Malformed),
             Refusal::TargetTooLong => Some(Rejection::HeadTooLarge),
             Refusal::UnknownPath => Some(Rejection::UnknownPath),
             Refusal::Method => Some(Rejection::Method),

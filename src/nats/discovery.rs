@@ -54,9 +54,10 @@ pub async fn count_workers(pipeline: Arc<Pipeline<NatsWire>>, lanes: Vec<Arc<Lan
 }
 
 async fn ask(wire: &NatsWire) -> Option<Vec<Info>> {
-    let inbox = wire.client.new_inbox();
-    let answers = wire.client.subscribe(inbox.clone()).await.ok()?;
-    wire.client.publish_with_reply(ASK, inbox, "".into()).await.ok()?;
+    let client = wire.client()?;
+    let inbox = client.new_inbox();
+    let answers = client.subscribe(inbox.clone()).await.ok()?;
+    client.publish_with_reply(ASK, inbox, "".into()).await.ok()?;
     let collect = answers
         .take(ANSWERS_MAX)
         .take_until(tokio::time::sleep(ANSWERS_WITHIN))

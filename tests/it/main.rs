@@ -8,11 +8,15 @@
 )]
 
 mod catalogue;
+mod commands;
 mod fallbacks;
 mod limits;
+mod nats;
 mod properties;
 mod replies;
 mod retries;
 mod schemas;
+mod shutdown;
+mod sockets;
 mod support;
 mod tidy;

@@ -175,7 +175,7 @@ fn the_domain_touches_no_runtime_no_socket_no_lock_and_no_clock() {
 #[test]
 fn each_library_of_the_outside_stays_behind_its_door() {
     for (library, doors) in [
-        ("async_nats", &["nats", "commands", "config"][..]),
+        ("async_nats", &["nats", "commands", "config", "telemetry"][..]),
         ("moka", &["cache"]),
         ("axum", &["admin", "app"]),
         ("prometheus", &["metrics"]),

@@ -17,7 +17,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::oneshot,
-    task::JoinHandle,
 };
 
 /// How long anything that should happen soon may take on a busy machine.
@@ -161,13 +160,27 @@ pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T 
     }
 }
 
+/// A configuration for ports of the bridge's choice, and the password file in `folder`.
+pub(crate) fn config(folder: &Folder, server: &NatsServer, root: &str, connectors: &str) -> String {
+    config_at(folder, &format!("servers: [\"{}\"]", server.url()), root, connectors)
+}
+
+/// With any keys of the section `nats`.
+pub(crate) fn config_at(folder: &Folder, nats: &str, root: &str, connectors: &str) -> String {
+    fs::write(folder.0.join("password"), "secret\n").unwrap();
+    let text = format!(
+        "listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nnats: {{{nats}}}\n{root}\nconnectors:\n{connectors}"
+    );
+    text.replace("{folder}", folder.0.to_str().unwrap())
+}
+
 /// The bridge in this process; stopped when dropped.
 pub(crate) struct Bridge {
     pub(crate) port: u16,
     pub(crate) admin_port: u16,
-    stop: Option<oneshot::Sender<()>>,
-    pub(crate) running: Option<JoinHandle<()>>,
-    _folder: Folder,
+    _stop: oneshot::Sender<()>,
+    /// `{folder}` in its configuration.
+    pub(crate) folder: Folder,
 }
 
 impl Bridge {
@@ -179,32 +192,25 @@ impl Bridge {
 
     /// Also with lines at the root.
     pub(crate) async fn start_with(server: &NatsServer, root: &str, connectors: &str) -> Self {
-        let folder = Folder::new();
-        fs::write(folder.0.join("password"), "secret\n").unwrap();
-        let text = format!(
-            "listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nnats: {{servers: [\"{}\"]}}\n{root}\nconnectors:\n{connectors}",
-            server.url()
-        );
-        let text = text.replace("{folder}", folder.0.to_str().unwrap());
+        let nats = format!("servers: [\"{}\"]", server.url());
+        Self::start_in(Folder::new(), &nats, root, connectors).await
+    }
+
+    /// In a folder that may hold more files, with any keys of the section `nats`.
+    pub(crate) async fn start_in(folder: Folder, nats: &str, root: &str, connectors: &str) -> Self {
+        let text = config_at(&folder, nats, root, connectors);
         let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let app = App::start(config, false).await.unwrap();
         let (port, admin_port) = (app.address.port(), app.admin_address.port());
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(async move {
-            app.run(async { drop(stopped.await) }).await.unwrap();
-        });
-        Self { port, admin_port, stop: Some(stop), running: Some(running), _folder: folder }
+        tokio::spawn(async move { app.run(async { drop(stopped.await) }).await.unwrap() });
+        Self { port, admin_port, _stop: stop, folder }
     }
 
     /// Waits until it is connected to NATS.
     pub(crate) async fn connected(self) -> Self {
         self.until_metric("nats_connected", 1.0).await;
         self
-    }
-
-    /// As SIGTERM does.
-    pub(crate) fn stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
     }
 
     /// Posts claims to a connector as `entra` with `secret`.
@@ -218,17 +224,12 @@ impl Bridge {
 
     /// `GET` on the administration port.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        exchange(self.admin_port, head.as_bytes()).await
+        get(self.admin_port, path).await
     }
 
     /// The value of a metric's series, written as in the text format without the prefix.
     pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.admin("/metrics").await.body;
-        let line = text.lines().find_map(|line| {
-            line.strip_prefix("connector_bridge_")?.strip_prefix(series)?.strip_prefix(' ')
-        });
-        line.map(|value| value.parse().unwrap())
+        metric(self.admin_port, series).await
     }
 
     pub(crate) async fn until_metric(&self, series: &str, value: f64) {
@@ -271,6 +272,25 @@ pub(crate) fn post_head(connector: &str, length: usize) -> String {
         "POST /connectors/{connector} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
          Authorization: Basic ZW50cmE6c2VjcmV0\r\nContent-Length: {length}\r\n"
     )
+}
+
+/// `GET`, on a connection of its own.
+pub(crate) async fn get(port: u16, path: &str) -> Answer {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    exchange(port, head.as_bytes()).await
+}
+
+/// The value of a metric's series, written as in the text format without the prefix.
+pub(crate) async fn metric(admin_port: u16, series: &str) -> Option<f64> {
+    value_of(series, &get(admin_port, "/metrics").await.body)
+}
+
+/// The same, in a text.
+pub(crate) fn value_of(series: &str, metrics: &str) -> Option<f64> {
+    let line = metrics.lines().find_map(|line| {
+        line.strip_prefix("connector_bridge_")?.strip_prefix(series)?.strip_prefix(' ')
+    });
+    line.map(|value| value.parse().unwrap())
 }
 
 /// Writes bytes to a connection of its own and reads until it is closed.

@@ -1,0 +1,241 @@
+//! The connection: made, kept, and made anew when it is lost.
+//!
+//! Every connection has a client of its own, which ends with it. A client that connects again by
+//! itself then sends what it was given and had not sent: calls whose callers are long gone.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Auth, AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
+    ServerError, Subscriber,
+};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, watch};
+
+use super::{NatsWire, check_version, reply};
+use crate::{
+    clock,
+    metrics::{ConnectionEvent, Metrics},
+    pipeline::Pipeline,
+    secrets::NatsIdentity,
+};
+
+/// A server that says nothing for two of these is taken for dead: noticed within three.
+const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest pause between two attempts to connect.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How many events of the connection may wait to be looked at.
+const EVENTS_MAX: usize = 64;
+
+/// Connects the wire.
+pub struct Link {
+    pub(super) servers: Vec<ServerAddr>,
+    pub(super) identity: NatsIdentity,
+    /// The first tokens of the subjects that replies come to.
+    pub(super) prefix: String,
+    /// What reply subjects begin with, the dot before the token included.
+    pub(super) inbox: String,
+    pub(super) client: watch::Sender<Option<Arc<Client>>>,
+}
+
+/// A client at work.
+struct Connection {
+    client: Arc<Client>,
+    replies: Subscriber,
+    events: mpsc::Receiver<Event>,
+}
+
+/// A running link.
+struct Running {
+    link: Link,
+    pipeline: Arc<Pipeline<NatsWire>>,
+    metrics: Metrics,
+}
+
+impl Link {
+    /// Connects, hands everything that comes to the pipeline, and connects anew, forever.
+    pub async fn run(self, pipeline: Arc<Pipeline<NatsWire>>, metrics: Metrics) {
+        let running = Running { link: self, pipeline, metrics };
+        loop {
+            running.keep_one_connection().await;
+        }
+    }
+}
+
+impl Running {
+    /// Until it is lost.
+    async fn keep_one_connection(&self) {
+        let Self { link, pipeline, metrics } = self;
+        let mut connection = self.connect().await;
+        metrics.connection_event(ConnectionEvent::Connected);
+        metrics.nats_connected.set(1);
+        tracing::info!("connected to NATS");
+        check_version(&connection.client);
+        link.client.send_replace(Some(Arc::clone(&connection.client)));
+        pipeline.connection_returned();
+
+        loop {
+            tokio::select! {
+                Some(message) = connection.replies.next() => reply(pipeline, message),
+                event = connection.events.recv() => match event {
+                    Some(Event::Disconnected | Event::Closed) | None => break,
+                    Some(event) => self.event(&event),
+                },
+            }
+        }
+
+        link.client.send_replace(None);
+        metrics.connection_event(ConnectionEvent::Disconnected);
+        metrics.nats_connected.set(0);
+        tracing::warn!("lost the connection to NATS");
+        while let Some(Some(message)) = connection.replies.next().now_or_never() {
+            reply(pipeline, message);
+        }
+        pipeline.connection_lost();
+    }
+
+    /// Tries until it succeeds.
+    async fn connect(&self) -> Connection {
+        let jitter = RandomState::new();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let pause = reconnect_pause(attempt, jitter.hash_one((attempt, clock::now())));
+            tokio::time::sleep(pause).await;
+            match self.link.try_connect().await {
+                Ok(connection) => return connection,
+                Err(error) => {
+                    if error.kind() == ConnectErrorKind::AuthorizationViolation {
+                        self.metrics.connection_event(ConnectionEvent::AuthError);
+                    }
+                    tracing::warn!(%error, "no connection to NATS");
+                }
+            }
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        match event {
+            Event::ServerError(error) => {
+                self.metrics.connection_event(kind_of(error));
+                tracing::error!(%error, "the NATS server reports an error");
+            }
+            Event::SlowConsumer(_) => {
+                self.metrics.connection_event(ConnectionEvent::SlowConsumer);
+                tracing::error!("replies came faster than they were read; some are lost");
+            }
+            Event::LameDuckMode => tracing::info!("the NATS server is about to stop"),
+            Event::ClientError(error) => tracing::warn!(%error, "the NATS client reports an error"),
+            Event::Connected | Event::Disconnected | Event::Draining | Event::Closed => {}
+        }
+    }
+}
+
+impl Link {
+    /// One attempt, at one server after the other.
+    async fn try_connect(&self) -> Result<Connection, ConnectError> {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let was_connected = Arc::new(AtomicBool::new(false));
+        let client = options(self.identity.clone(), Arc::clone(&was_connected))
+            .name(format!("connector-bridge {}", crate::VERSION))
+            .custom_inbox_prefix(&self.prefix)
+            .ping_interval(PING_EVERY)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .reconnect_delay_callback(|_| Duration::ZERO)
+            .max_reconnects(self.servers.len())
+            .event_callback(move |event| {
+                // A full queue drops an event, never the connection's own work.
+                drop(sender.try_send(event));
+                std::future::ready(())
+            })
+            .connect(&self.servers)
+            .await?;
+        was_connected.store(true, Ordering::Release);
+        let replies = client.subscribe(format!("{}*", self.inbox)).await;
+        let replies =
+            replies.map_err(|error| ConnectError::with_source(ConnectErrorKind::Io, error))?;
+        Ok(Connection { client: Arc::new(client), replies, events })
+    }
+}
+
+/// The identity is asked for at every attempt, so that a changed secret is used by the next one.
+/// A client that was connected is refused one: so it ends when its connection does, instead of
+/// connecting again by itself.
+fn options(identity: NatsIdentity, was_connected: Arc<AtomicBool>) -> ConnectOptions {
+    ConnectOptions::with_auth_callback(move |nonce| {
+        std::future::ready(match was_connected.load(Ordering::Acquire) {
+            false => Ok(auth(&identity, &nonce)),
+            true => Err(AuthError::new("the connection was lost; a new client takes its place")),
+        })
+    })
+}
+
+fn auth(identity: &NatsIdentity, nonce: &[u8]) -> Auth {
+    let mut auth = Auth::new();
+    match identity {
+        NatsIdentity::None => {}
+        NatsIdentity::Nkey(signer) => {
+            let signer = signer.get();
+            auth.jwt = signer.jwt.clone();
+            auth.nkey = Some(signer.public_key());
+            auth.signature = signer.sign(nonce);
+        }
+        NatsIdentity::UserAndPassword(user, password) => {
+            auth.username = Some(user.clone());
+            auth.password = Some(password.get().to_string());
+        }
+        NatsIdentity::Token(token) => auth.token = Some(token.get().to_string()),
+    }
+    auth
+}
+
+/// 50 ms, doubled with each attempt up to a second, and up to half of that less, so that many
+/// bridges do not come back in one instant.
+fn reconnect_pause(attempt: usize, random: u64) -> Duration {
+    let exponent = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    let pause = Duration::from_millis(50).saturating_mul(1 << exponent).min(RECONNECT_PAUSE_MAX);
+    pause - pause / 2 * u32::try_from(random % 100).unwrap_or(0) / 100
+}
+
+/// Missing permissions come as plain text.
+fn kind_of(error: &ServerError) -> ConnectionEvent {
+    match error {
+        ServerError::AuthorizationViolation => ConnectionEvent::AuthError,
+        ServerError::Other(text) if is_about_rights(text) => ConnectionEvent::AuthError,
+        ServerError::SlowConsumer(_) => ConnectionEvent::SlowConsumer,
+        ServerError::Other(_) => ConnectionEvent::ServerError,
+    }
+}
+
+fn is_about_rights(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("permissions violation") || text.contains("authori") || text.contains("authent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_come_at_least_once_a_second_and_not_all_at_once() {
+        for (attempt, most) in [(0, 50), (1, 50), (2, 100), (5, 800), (6, 1_000), (100, 1_000)] {
+            for random in [0, 37, 99] {
+                let pause = reconnect_pause(attempt, random).as_millis();
+                assert!((most / 2..=most).contains(&pause), "{attempt} {random}: {pause}");
+            }
+        }
+        assert_ne!(reconnect_pause(9, 0), reconnect_pause(9, 50));
+    }
+}

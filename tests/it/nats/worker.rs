@@ -1,0 +1,111 @@
+//! A worker that keeps what it gets.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectOptions, HeaderMap, Message};
+use futures_util::StreamExt;
+
+use super::SUBJECT;
+use crate::support::real::{NatsServer, until};
+
+/// Headers and body of a reply; `None` is silence.
+pub(super) type Reply = Option<(HeaderMap, String)>;
+
+/// A reply without headers.
+pub(super) fn says(text: &str) -> Reply {
+    Some((HeaderMap::new(), text.to_owned()))
+}
+
+/// Lets everybody in.
+pub(super) fn lets_in(_: &Message) -> Reply {
+    says(r#"{"action":"Continue"}"#)
+}
+
+/// Takes the message and keeps silent.
+pub(super) fn is_silent(_: &Message) -> Reply {
+    None
+}
+
+/// A message that came.
+#[derive(Clone)]
+pub(super) struct Got {
+    pub(super) message: Message,
+}
+
+impl Got {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.message.headers.as_ref().unwrap().get(name).unwrap().as_str()
+    }
+
+    pub(super) fn attempt(&self) -> &str {
+        self.header("Connector-Attempt")
+    }
+}
+
+/// A subscriber to [`SUBJECT`]. It comes back soon after its server does.
+pub(super) struct Worker {
+    client: Client,
+    got: Arc<Mutex<Vec<Got>>>,
+}
+
+impl Worker {
+    /// What `decide` returns for a message is the reply.
+    pub(super) async fn start(
+        server: &NatsServer,
+        decide: impl Fn(&Message) -> Reply + Send + 'static,
+    ) -> Self {
+        Self::with(Self::client(server, ConnectOptions::new()).await, decide).await
+    }
+
+    /// A client that is connected and listens to nothing yet.
+    pub(super) async fn client(server: &NatsServer, options: ConnectOptions) -> Client {
+        let options = options.reconnect_delay_callback(|_| Duration::from_millis(20));
+        options.connect(server.url()).await.unwrap()
+    }
+
+    /// Over a connection that there is already.
+    pub(super) async fn with(
+        client: Client,
+        decide: impl Fn(&Message) -> Reply + Send + 'static,
+    ) -> Self {
+        let mut messages = client.queue_subscribe(SUBJECT, "w".to_owned()).await.unwrap();
+        client.flush().await.unwrap();
+        let worker = Self { client: client.clone(), got: Arc::default() };
+        let got = Arc::clone(&worker.got);
+        tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                let reply = decide(&message).zip(message.reply.clone());
+                got.lock().unwrap().push(Got { message });
+                if let Some(((headers, text), to)) = reply {
+                    client.publish_with_headers(to, headers, text.into()).await.unwrap();
+                }
+            }
+        });
+        worker
+    }
+
+    /// Everything that came so far.
+    pub(super) fn got(&self) -> Vec<Got> {
+        self.got.lock().unwrap().clone()
+    }
+
+    /// `Connector-Attempt` of everything that came so far.
+    pub(super) fn attempts(&self) -> Vec<String> {
+        self.got().iter().map(|got| got.attempt().to_owned()).collect()
+    }
+
+    /// Waits until `count` messages have come.
+    pub(super) async fn until_got(&self, count: usize) {
+        let what = format!("{count} messages reach the worker");
+        until(&what, async || (self.got().len() >= count).then_some(())).await;
+    }
+
+    /// Replies to a message that `decide` was silent about.
+    pub(super) async fn reply_to(&self, number: usize, text: &str) {
+        let to = self.got()[number].message.reply.clone().unwrap();
+        self.client.publish(to, text.to_owned().into()).await.unwrap();
+    }
+}

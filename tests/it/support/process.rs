@@ -1,0 +1,115 @@
+//! The program as people run it: a process with arguments, two outputs and an exit code.
+
+use std::{
+    fs::{self, File},
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+};
+
+use super::real::{Folder, NatsServer, config, metric, signal_process, until};
+
+/// A running program; killed when dropped.
+pub(crate) struct Program {
+    child: Mutex<Child>,
+    folder: Folder,
+}
+
+/// How a program ended, and everything that it wrote.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None` where a signal killed it.
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs the bridge's binary to its end.
+pub(crate) async fn run(arguments: &[&str]) -> Ended {
+    Program::start(arguments).ended().await
+}
+
+impl Program {
+    /// Starts the bridge's binary, without any environment.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let folder = Folder::new();
+        let file = |name| Stdio::from(File::create(folder.0.join(name)).unwrap());
+        let child = Command::new(env!("CARGO_BIN_EXE_connector-bridge"))
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .unwrap();
+        Self { child: Mutex::new(child), folder }
+    }
+
+    /// Sends a signal, as `TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        signal_process(self.child.lock().unwrap().id(), signal);
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn err(&self) -> String {
+        fs::read_to_string(self.folder.0.join("err")).unwrap()
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.lock().unwrap().try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(self) -> Ended {
+        let status = until("the end", async || self.child.lock().unwrap().try_wait().unwrap());
+        let code = status.await.code();
+        let out = fs::read_to_string(self.folder.0.join("out")).unwrap();
+        Ended { code, out, err: self.err() }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap();
+        drop(child.kill());
+        drop(child.wait());
+    }
+}
+
+/// `serve`, with its ports and the folder of its configuration.
+pub(crate) struct Serving {
+    pub(crate) program: Program,
+    pub(crate) port: u16,
+    pub(crate) admin_port: u16,
+    pub(crate) folder: Folder,
+}
+
+impl Serving {
+    /// As [`super::real::Bridge::start_with`]. Returns once it listens.
+    pub(crate) async fn start(server: &NatsServer, root: &str, connectors: &str) -> Self {
+        let folder = Folder::new();
+        let file = folder.0.join("bridge.yaml");
+        fs::write(&file, config(&folder, server, root, connectors)).unwrap();
+        let program = Program::start(&["serve", "--config", file.to_str().unwrap()]);
+        let [port, admin_port] = until("the ports", async || {
+            assert!(program.is_running(), "{}", program.err());
+            let err = program.err();
+            let line = err.lines().find(|line| line.contains("listening"))?;
+            // As JSON or as text: the number behind the last colon of an address.
+            let ports = line.split("127.0.0.1:").skip(1).map(|rest| {
+                rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+            });
+            ports.collect::<Vec<u16>>().try_into().ok()
+        })
+        .await;
+        Self { program, port, admin_port, folder }
+    }
+
+    /// Waits until it is connected to NATS.
+    pub(crate) async fn connected(self) -> Self {
+        until("NATS", async || {
+            (metric(self.admin_port, "nats_connected").await == Some(1.0)).then_some(())
+        })
+        .await;
+        self
+    }
+}
