@@ -18,13 +18,11 @@ use crate::{
         reply::Reply,
         sending::{Miss, RESEND_TIME_MIN},
     },
+    room::give_back,
 };
 
 /// The least time between two looks at all entries.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
-
-/// Room for so many messages is kept even when it is not used.
-const SPARE_MAX: usize = 1_024;
 
 /// Names one message in its reply subject. Not to be guessed: whoever knows it can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,18 +231,12 @@ impl<T> State<T> {
     }
 }
 
-/// Returns the room of a rush that is over.
-fn give_back<T>(messages: &mut HashMap<Token, T>) {
-    if messages.capacity() > SPARE_MAX && messages.len() < messages.capacity() / 8 {
-        messages.shrink_to(messages.len() * 2);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::room::SPARE_MAX;
 
     const DEADLINE: Duration = Duration::from_secs(5);
     const WINDOW: Duration = Duration::from_secs(45);

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod nats;
 pub mod pipeline;
 pub mod random;
+pub mod room;
 pub mod secrets;
 pub mod telemetry;
 

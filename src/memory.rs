@@ -9,15 +9,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::domain::{
-    call_id::CallId,
-    outcome::{Outcome, Source},
-    protocol::Answer,
-    record::{Begin, Record, Round},
+use crate::{
+    domain::{
+        call_id::CallId,
+        outcome::{Outcome, Source},
+        protocol::Answer,
+        record::{Begin, Record, Round},
+    },
+    room::give_back,
 };
-
-/// Room for so many calls is kept even when it is not used.
-const SPARE_MAX: usize = 1_024;
 
 /// What is remembered of calls, at most `entries_max` besides those in flight.
 pub struct Memory {
@@ -134,7 +134,7 @@ impl Memory {
                 state.forget(call, end);
             }
         }
-        state.give_back();
+        give_back(&mut state.calls);
     }
 
     /// How many calls are remembered, those in flight included.
@@ -166,14 +166,6 @@ impl Entry {
 }
 
 impl State {
-    /// Returns the room of a rush that is over.
-    fn give_back(&mut self) {
-        let calls = &mut self.calls;
-        if calls.capacity() > SPARE_MAX && calls.len() < calls.capacity() / 8 {
-            calls.shrink_to(calls.len() * 2);
-        }
-    }
-
     fn remember_until(&mut self, call: CallId, end: Instant) {
         self.ends.entry(end).or_default().push(call);
     }
@@ -270,6 +262,7 @@ impl Drop for Lead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::SPARE_MAX;
     use crate::{
         clock,
         domain::{call_id::HashKey, json::Object},

@@ -7,7 +7,6 @@ mod memory;
 mod message;
 mod outage;
 mod overdue;
-mod process;
 mod replies;
 mod restart;
 mod worker;

@@ -14,8 +14,11 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{SUBJECT, claims_of, connector, process::Process};
-use crate::support::real::{NatsServer, post_head, until};
+use super::{SUBJECT, claims_of, connector};
+use crate::support::{
+    process::Serving,
+    real::{NatsServer, post_head, until},
+};
 
 const KIB: u64 = 1024;
 
@@ -59,7 +62,7 @@ async fn post_in_turn(port: u16, next: Arc<AtomicUsize>, end: usize) {
 }
 
 /// Posts a call of each of these people over this many connections.
-async fn post_all(bridge: &Process, people: std::ops::Range<usize>, connections: usize) {
+async fn post_all(bridge: &Serving, people: std::ops::Range<usize>, connections: usize) {
     let next = Arc::new(AtomicUsize::new(people.start));
     let post = |_| tokio::spawn(post_in_turn(bridge.port, Arc::clone(&next), people.end));
     for task in (0..connections).map(post).collect::<Vec<_>>() {
@@ -67,12 +70,12 @@ async fn post_all(bridge: &Process, people: std::ops::Range<usize>, connections:
     }
 }
 
-async fn remembered(bridge: &Process) -> u64 {
+async fn remembered(bridge: &Serving) -> u64 {
     bridge.status().await["calls"]["remembered"].as_u64().unwrap()
 }
 
 /// Waits until every call and every message is forgotten.
-async fn until_forgotten(bridge: &Process) {
+async fn until_forgotten(bridge: &Serving) {
     until("all calls are forgotten", async || {
         let calls = &bridge.status().await["calls"];
         let is_zero = |name: &str| calls[name] == 0;
@@ -82,7 +85,7 @@ async fn until_forgotten(bridge: &Process) {
 }
 
 /// The resident memory once it does not change any more.
-async fn settled_bytes(bridge: &Process) -> u64 {
+async fn settled_bytes(bridge: &Serving) -> u64 {
     const LOOKS: u32 = 30;
     let (last, looks) = (Cell::new(0), Cell::new(0));
     until("the memory in use settles", async || {
@@ -100,8 +103,7 @@ async fn a_hundred_thousand_unanswered_calls_leave_no_memory_behind() {
     let server = NatsServer::start().await;
     silent_subscriber(&server).await;
     let root = "calls: {replay_window: 2s, max_entries: 200000}";
-    let bridge = Process::start(&server, root, &connector(BRIEF), "error").await;
-    bridge.connected().await;
+    let bridge = Serving::start(&server, root, &connector(BRIEF)).await.connected().await;
     let mut in_use = Vec::new();
     for round in 0..2 {
         post_all(&bridge, round * CALLS..(round + 1) * CALLS, 1_000).await;
@@ -120,8 +122,7 @@ async fn an_unanswered_call_costs_at_most_three_kib_while_it_is_remembered() {
     let server = NatsServer::start().await;
     silent_subscriber(&server).await;
     let root = "calls: {replay_window: 10m}";
-    let bridge = Process::start(&server, root, &connector(BRIEF), "error").await;
-    bridge.connected().await;
+    let bridge = Serving::start(&server, root, &connector(BRIEF)).await.connected().await;
     // What the connections cost does not count.
     post_all(&bridge, 0..2_000, 300).await;
     let (calls, bytes) = (remembered(&bridge).await, settled_bytes(&bridge).await);

@@ -7,10 +7,12 @@ use async_nats::HeaderMap;
 use super::{
     SLACK, SUBJECT, assert_is_decided, assert_is_default, claims_of, connector, fallbacks,
     messages,
-    process::Process,
     worker::{Reply, Worker, is_silent, lets_in, says},
 };
-use crate::support::real::{Bridge, Folder, NatsServer, post, until};
+use crate::support::{
+    process::Serving,
+    real::{Bridge, Folder, NatsServer, post, until},
+};
 
 /// What a failing worker says; no caller and no log reader should see it.
 const ERROR_TEXT: &str = "no row for jane@example.com";
@@ -129,12 +131,11 @@ async fn a_worker_that_says_that_it_failed_gives_the_fallback_without_its_words(
 #[tokio::test]
 async fn of_a_failure_only_the_number_is_logged_and_of_a_call_no_claim() {
     let server = NatsServer::start().await;
-    let bridge = Process::start(&server, "", &connector("deadline: 18s"), "info").await;
-    bridge.connected().await;
+    let bridge = Serving::start(&server, "", &connector("deadline: 18s")).await.connected().await;
     let _worker = Worker::start(&server, |_| fails(Some("507"))).await;
     assert_is_default(&post(bridge.port, "c", &claims_of(1)).await);
     let log = until("the call is in the log", async || {
-        Some(bridge.log()).filter(|log| log.contains(r#""message":"answered""#))
+        Some(bridge.program.err()).filter(|log| log.contains(r#""message":"answered""#))
     })
     .await;
     assert!(log.contains(r#""code":507"#), "{log}");

@@ -6,7 +6,7 @@ use std::{
     sync::Mutex,
 };
 
-use super::real::{Folder, NatsServer, config, metric, signal_process, until};
+use super::real::{Folder, NatsServer, config, get, metric, signal_process, until};
 
 /// A running program; killed when dropped.
 pub(crate) struct Program {
@@ -106,10 +106,26 @@ impl Serving {
 
     /// Waits until it is connected to NATS.
     pub(crate) async fn connected(self) -> Self {
-        until("NATS", async || {
-            (metric(self.admin_port, "nats_connected").await == Some(1.0)).then_some(())
-        })
-        .await;
+        until("NATS", async || (self.metric("nats_connected").await == Some(1.0)).then_some(()))
+            .await;
         self
+    }
+
+    /// The value of a metric's series, written as in the text format without the prefix.
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
+        metric(self.admin_port, series).await
+    }
+
+    /// What `/status` says.
+    pub(crate) async fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&get(self.admin_port, "/status").await.body).unwrap()
+    }
+
+    /// Its resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        const PAGE_BYTES: u64 = 4_096;
+        let pid = self.program.child.lock().unwrap().id();
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * PAGE_BYTES
     }
 }
