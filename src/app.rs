@@ -170,6 +170,10 @@ impl App {
 
         tokio::select! {
             ended = &mut serving => return ended.map_err(internal),
+            // They run for ever; without one of them the bridge would be deaf or without deadlines.
+            Some(_) = background.join_next() => {
+                return Err(StartError::Internal("a background task has ended".to_owned()));
+            }
             () = signal => {}
         }
         let times = Timetable::from_now(config.drain_delay, config.shutdown_grace);

@@ -65,6 +65,8 @@ struct State<T> {
     earliest: Option<Instant>,
     late: HashMap<Token, T>,
     late_ends: BTreeMap<Instant, Vec<Token>>,
+    /// No wait lasts longer, where the bridge is stopping.
+    cut: Option<Instant>,
 }
 
 struct Waiting<T> {
@@ -81,6 +83,7 @@ impl<T> Default for Inbox<T> {
             earliest: None,
             late: HashMap::new(),
             late_ends: BTreeMap::new(),
+            cut: None,
         };
         Self { state: Mutex::new(state), random: RandomState::new(), rearm: Notify::new() }
     }
@@ -89,9 +92,10 @@ impl<T> Default for Inbox<T> {
 impl<T> Inbox<T> {
     /// A token for a message that is about to be sent, and what its sender waits on. Whoever drops
     /// the receiver leaves the entry to its deadline.
-    pub fn open(&self, sent: Sent<T>) -> (Token, oneshot::Receiver<Ending>) {
+    pub fn open(&self, mut sent: Sent<T>) -> (Token, oneshot::Receiver<Ending>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
+        sent.deadline = state.cut.map_or(sent.deadline, |cut| cut.min(sent.deadline));
         let token = loop {
             state.count += 1;
             let token = Token(self.random.hash_one(state.count));
@@ -155,7 +159,8 @@ impl<T> Inbox<T> {
         state.waiting.values_mut().for_each(|waiting| {
             waiting.sent.deadline = waiting.sent.deadline.min(end);
         });
-        state.earliest = Some(end);
+        state.cut = Some(end);
+        state.earliest = state.earliest.map(|earliest| earliest.min(end));
         drop(state);
         self.rearm.notify_one();
     }
@@ -353,7 +358,19 @@ mod tests {
         let (_, receiver) = inbox.open(sent(1, true));
         let start = clock::now();
         inbox.cut(start + Duration::from_secs(1));
+        let (_, later) = inbox.open(sent(2, true));
         assert!(receiver.await.unwrap().is_err());
+        assert!(later.await.unwrap().is_err());
         assert!(clock::now() - start < Duration::from_millis(1_010));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_behind_the_deadline_changes_nothing() {
+        let inbox = started();
+        let (_, receiver) = inbox.open(sent(1, true));
+        let start = clock::now();
+        inbox.cut(start + DEADLINE * 2);
+        assert!(receiver.await.unwrap().is_err());
+        assert!(clock::now() - start < DEADLINE + Duration::from_millis(10));
     }
 }

@@ -92,7 +92,7 @@ impl Memory {
         if !entry.record.decide(round, answer.clone(), now, self.window) {
             return false;
         }
-        let outcome = Outcome { answer: answer.clone(), source: Source::Worker, reason: None };
+        let outcome = decided(answer.clone());
         entry.tell(&outcome);
         state.remember_until(call, now + self.window);
         true
@@ -102,6 +102,9 @@ impl Memory {
     fn fall_back(&self, call: CallId, round: Round, unanswered: u32, outcome: Option<&Outcome>) {
         let mut state = self.lock();
         let Some(entry) = state.calls.get_mut(&call) else { return };
+        if entry.record.round() != round {
+            return; // those who joined wait for another
+        }
         entry.record.fall_back(round, unanswered, self.window);
         match outcome {
             Some(outcome) => entry.tell(outcome),
@@ -118,8 +121,12 @@ impl Memory {
         record.decided(round).cloned()
     }
 
-    /// The answer recorded in `round` was written to a caller that was still there.
-    pub fn deliver(&self, call: CallId, round: Round) {
+    /// What says that the answer recorded in `round` was delivered.
+    pub fn receipt(self: &Arc<Self>, call: CallId, round: Round) -> Receipt {
+        Receipt { memory: Arc::clone(self), call, round }
+    }
+
+    fn deliver(&self, call: CallId, round: Round) {
         if let Some(entry) = self.lock().calls.get_mut(&call) {
             entry.record.deliver(round);
         }
@@ -223,12 +230,23 @@ impl Lead {
         self.unanswered -= 1;
     }
 
+    /// The decision that an earlier message has brought in the meantime.
+    pub fn decided(&self) -> Option<Outcome> {
+        let (memory, call, round) = self.remembered.as_ref().filter(|_| self.unanswered > 0)?;
+        memory.recorded(*call, *round).map(decided)
+    }
+
     /// Whether an earlier message than the last may still bring the decision; then what comes.
     pub fn decided_by_another(&self) -> Option<oneshot::Receiver<Outcome>> {
         let (memory, call, round) = self.remembered.as_ref().filter(|_| self.unanswered > 1)?;
         let mut state = memory.lock();
         let entry = state.calls.get_mut(call).filter(|entry| entry.record.round() == *round)?;
-        entry.record.ends().is_none().then(|| entry.join())
+        let receiver = entry.join();
+        if let Some(answer) = entry.record.decided(*round) {
+            let outcome = decided(answer.clone());
+            entry.tell(&outcome);
+        }
+        Some(receiver)
     }
 
     /// A worker's decision. Returns the answer that counts, and whether it is this one: an earlier
@@ -246,9 +264,26 @@ impl Lead {
     pub fn fall_back(&mut self, outcome: Outcome) -> Outcome {
         let Some((memory, call, round)) = self.remembered.take() else { return outcome };
         memory.fall_back(call, round, self.unanswered, Some(&outcome));
-        let decided = memory.recorded(call, round);
-        decided.map_or(outcome, |answer| Outcome { answer, source: Source::Worker, reason: None })
+        memory.recorded(call, round).map_or(outcome, decided)
     }
+}
+
+/// Says that an answer was written to a caller that was still there. Dropped, it says nothing.
+pub struct Receipt {
+    memory: Arc<Memory>,
+    call: CallId,
+    round: Round,
+}
+
+impl Receipt {
+    /// The last byte of the answer went to the socket while the connection was open.
+    pub fn delivered(self) {
+        self.memory.deliver(self.call, self.round);
+    }
+}
+
+fn decided(answer: Answer) -> Outcome {
+    Outcome { answer, source: Source::Worker, reason: None }
 }
 
 impl Drop for Lead {

@@ -9,7 +9,7 @@ mod link;
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -62,7 +62,14 @@ pub fn new(settings: &NatsSettings, identity: NatsIdentity) -> std::io::Result<(
     let (sender, client) = watch::channel(None);
     let prefix = settings.inbox_prefix.clone();
     let inbox = format!("{prefix}.{:016x}.", RandomState::new().hash_one(clock::now()));
-    let link = Link { servers, identity, prefix, inbox: inbox.clone(), client: sender };
+    let link = Link {
+        servers,
+        peers: Mutex::default(),
+        identity,
+        prefix,
+        inbox: inbox.clone(),
+        client: sender,
+    };
     Ok((NatsWire { client, inbox }, link))
 }
 
@@ -143,13 +150,14 @@ fn read(payload: Bytes, headers: Option<&HeaderMap>) -> Reply {
     let mut reply = Reply { payload, ..Reply::default() };
     for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
         let name: &str = name.as_ref();
-        let Some(value) = values.first().map(HeaderValue::as_str) else { continue };
-        if name.eq_ignore_ascii_case("Nats-Service-Error-Code") {
-            reply.service_error = Some(ServiceError { code: value.trim().parse().ok() });
-        } else if name.eq_ignore_ascii_case("Nats-Service-Error") {
-            reply.service_error.get_or_insert(ServiceError { code: None });
-        } else if name.eq_ignore_ascii_case("Cache-Control") {
-            reply.cache_control = CacheControl::parse(value);
+        for value in values.iter().map(HeaderValue::as_str) {
+            if name.eq_ignore_ascii_case("Nats-Service-Error-Code") {
+                reply.service_error = Some(ServiceError { code: value.trim().parse().ok() });
+            } else if name.eq_ignore_ascii_case("Nats-Service-Error") {
+                reply.service_error.get_or_insert(ServiceError { code: None });
+            } else if name.eq_ignore_ascii_case("Cache-Control") {
+                reply.cache_control = reply.cache_control.and(CacheControl::parse(value));
+            }
         }
     }
     reply
@@ -193,7 +201,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("nats-service-error-code", "503");
         headers.insert("Nats-Service-Error", "secret of jane@example.com");
-        headers.insert("cache-control", "no-store, stale-if-error=60");
+        headers.insert("cache-control", "stale-if-error=600");
+        headers.append("cache-control", "no-store, stale-if-error=60");
         let reply = read(Bytes::new(), Some(&headers));
         assert_eq!(reply.service_error, Some(ServiceError { code: Some(503) }));
         assert!(reply.cache_control.no_store);

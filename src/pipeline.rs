@@ -1,12 +1,12 @@
 //! One call, start to finish. Read this file first.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     cache::CacheKeys,
@@ -25,7 +25,7 @@ use crate::{
     },
     inbox::{Arrival, Inbox, Sent, Token},
     lane::Lane,
-    memory::{Begun, Lead, Memory},
+    memory::{Begun, Lead, Memory, Receipt},
     metrics::{CallResult, MessageResult},
 };
 
@@ -88,34 +88,20 @@ pub struct Answered {
     pub receipt: Option<Receipt>,
 }
 
-/// Says that an answer was written to a caller that was still there. Dropped, it says nothing.
-pub struct Receipt {
-    memory: Arc<Memory>,
-    call: CallId,
-    round: Round,
-}
-
-impl Receipt {
-    /// The last byte of the answer went to the socket while the connection was open.
-    pub fn delivered(self) {
-        self.memory.deliver(self.call, self.round);
-    }
-}
-
 /// Decides calls.
 pub struct Pipeline<W> {
     wire: W,
     inbox: Inbox<Ticket>,
     memory: Arc<Memory>,
     /// Set once the bridge is stopping: no call waits longer.
-    cut: OnceLock<Instant>,
+    cut: watch::Sender<Option<Instant>>,
 }
 
 impl<W: Wire> Pipeline<W> {
     /// Remembers calls in `memory`, asks workers over `wire`.
     pub fn new(wire: W, memory: Memory) -> Self {
         let memory = Arc::new(memory);
-        Self { wire, inbox: Inbox::default(), memory, cut: OnceLock::new() }
+        Self { wire, inbox: Inbox::default(), memory, cut: watch::Sender::new(None) }
     }
 
     /// Answers one request for a call, within its deadline.
@@ -142,19 +128,22 @@ impl<W: Wire> Pipeline<W> {
                 (round, Outcome { answer, source: Source::Replay, reason: None })
             }
         };
-        let receipt = Receipt { memory: Arc::clone(&self.memory), call: call.id, round };
-        Answered { outcome, receipt: Some(receipt) }
+        // A fallback is not the decision that may be recorded in the meantime.
+        let is_decision = outcome.reason.is_none();
+        let receipt = is_decision.then(|| self.memory.receipt(call.id, round));
+        Answered { outcome, receipt }
     }
 
     /// Waits for what the leading request gets, but not beyond the own deadline: a request whose
     /// body was slow can be older than the one that it joins.
     async fn join(&self, call: &Call, leader: oneshot::Receiver<Outcome>) -> Outcome {
-        let end = call.deadline().cut_to(self.cut()).instant();
-        match clock::until(end, leader).await {
+        let deadline = call.deadline();
+        match self.until(deadline.instant(), leader).await {
             Some(Ok(outcome)) => outcome,
             // The leading request panicked.
             Some(Err(_)) => self.fallback(call, Reason::WorkerError),
-            None => self.fallback(call, Reason::Timeout),
+            None if deadline.has_passed(clock::now()) => self.fallback(call, Reason::Timeout),
+            None => self.fallback(call, Reason::ShuttingDown),
         }
     }
 
@@ -168,8 +157,8 @@ impl<W: Wire> Pipeline<W> {
                     passage.settle(Heard::Answer);
                     return outcome;
                 }
-                Err(reason) => {
-                    passage.settle(heard(reason));
+                Err((reason, heard)) => {
+                    passage.settle(heard);
                     reason
                 }
             },
@@ -178,22 +167,29 @@ impl<W: Wire> Pipeline<W> {
     }
 
     /// Asks the workers, until one has decided or the rules say to give up.
-    async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, Reason> {
+    async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, (Reason, Heard)> {
         let mut sending = Sending::new(call.deadline(), call.lane.connector.grace);
         loop {
+            if let Some(outcome) = lead.decided() {
+                return Ok(outcome);
+            }
             match sending.next(clock::now(), self.wire.is_connected(), self.cut()) {
                 Next::GiveUp(reason) => {
                     if reason == Reason::Disconnected && !sending.has_sent() {
                         call.lane.metrics.message(MessageResult::Disconnected, None);
                     }
-                    return Err(reason);
+                    // Who was not asked cannot have kept silent.
+                    let heard = if sending.has_sent() { heard(reason) } else { Heard::Nothing };
+                    return Err((reason, heard));
                 }
-                Next::Pause(until) => clock::sleep_until(until).await,
-                Next::AwaitConnection(until) => {
-                    clock::until(until, self.wire.connected()).await;
+                Next::Pause(end) => {
+                    self.until(end, std::future::pending::<()>()).await;
+                }
+                Next::AwaitConnection(end) => {
+                    self.until(end, self.wire.connected()).await;
                 }
                 Next::Send => match self.send(call, lead, sending.may_resend()).await {
-                    Ok(outcome) => return outcome,
+                    Ok(outcome) => return outcome.map_err(|reason| (reason, heard(reason))),
                     Err(miss) => sending.missed(miss, clock::now()),
                 },
             }
@@ -226,7 +222,7 @@ impl<W: Wire> Pipeline<W> {
             connector: &call.lane.connector,
             call_id: call.id,
             attempt: lead.attempt(),
-            deadline: clock::wall_at(call.deadline().instant()),
+            deadline: clock::wall_at(deadline.instant()),
             time_left: deadline.left(sent_at),
             trace: &call.trace,
             body: call.body.clone(),
@@ -326,12 +322,27 @@ impl<W: Wire> Pipeline<W> {
 
     /// From now on no call waits longer than until `end`.
     pub fn cut_short(&self, end: Instant) {
-        let end = *self.cut.get_or_init(|| end);
+        self.cut.send_replace(Some(end));
         self.inbox.cut(end);
     }
 
     fn cut(&self) -> Option<Instant> {
-        self.cut.get().copied()
+        *self.cut.borrow()
+    }
+
+    /// `future`'s output, or `None` at `end`, or at the cut where that comes earlier, even if the
+    /// bridge is told to stop only meanwhile.
+    async fn until<F: Future>(&self, end: Instant, future: F) -> Option<F::Output> {
+        let mut cuts = self.cut.subscribe();
+        let cut = async {
+            if let Ok(Some(cut)) = cuts.wait_for(Option::is_some).await.map(|cut| *cut) {
+                clock::sleep_until(cut).await;
+            }
+        };
+        tokio::select! {
+            output = clock::until(end, future) => output,
+            () = cut => None,
+        }
     }
 
     /// The connection was lost.
@@ -376,15 +387,10 @@ fn result_of(miss: Miss) -> MessageResult {
 }
 
 fn advice(rejection: reply::Rejection) -> &'static str {
-    match rejection {
-        reply::Rejection::JetstreamAck => {
-            "a JetStream stream captures the connector's subject and answers before the workers do; \
-             give the stream another subject, or set no_ack on it"
-        }
-        reply::Rejection::NotJson
-        | reply::Rejection::NotObject
-        | reply::Rejection::UnknownAction
-        | reply::Rejection::BadClaim
-        | reply::Rejection::TooLarge => "a worker's reply is not a decision",
+    if rejection == reply::Rejection::JetstreamAck {
+        "a JetStream stream captures the connector's subject and answers before the workers do; \
+         give the stream another subject, or set no_ack on it"
+    } else {
+        "a worker's reply is not a decision"
     }
 }

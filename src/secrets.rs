@@ -6,7 +6,9 @@
 mod nats;
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, UNIX_EPOCH},
@@ -51,11 +53,13 @@ impl fmt::Display for SecretFault {
 /// The secret in `file`, without one trailing line break.
 fn read(file: &Path) -> Result<Vec<u8>, SecretFault> {
     let fault = |what: String| SecretFault { file: file.to_owned(), what };
-    let metadata = fs::metadata(file).map_err(|error| fault(reason(&error)))?;
-    if metadata.len() > SECRET_BYTES_MAX {
+    let mut secret = Vec::new();
+    File::open(file)
+        .and_then(|opened| opened.take(SECRET_BYTES_MAX + 1).read_to_end(&mut secret))
+        .map_err(|error| fault(reason(&error)))?;
+    if secret.len() as u64 > SECRET_BYTES_MAX {
         return Err(fault(format!("is larger than {SECRET_BYTES_MAX} bytes")));
     }
-    let mut secret = fs::read(file).map_err(|error| fault(reason(&error)))?;
     if secret.last() == Some(&b'\n') {
         secret.pop();
         if secret.last() == Some(&b'\r') {
@@ -356,6 +360,8 @@ fn text(secret: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn config(folder: &Path) -> Config {

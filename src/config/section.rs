@@ -57,6 +57,10 @@ pub(super) fn load<'a>(text: &'a str, faults: &Faults) -> Option<MarkedYaml<'a>>
         faults.add("", Some(error.marker().line()), error.info());
         return None;
     }
+    if let Some(error) = loader.error() {
+        faults.add("", Some(error.marker().line()), error.info());
+        return None;
+    }
     let mut documents: Vec<MarkedYaml<'a>> = loader.into_documents();
     match (documents.pop(), documents.is_empty()) {
         (Some(document), true) => Some(document),

@@ -114,6 +114,11 @@ fn text_that_is_no_configuration_is_one_clear_fault() {
     ] {
         assert_eq!(faults(text), [fault], "{text:?}");
     }
+    let twice = faults("listen: a\nmax_body: 1KiB\nlisten: b");
+    assert!(
+        twice.concat().contains("duplicated key") && twice.concat().contains("line 3"),
+        "{twice:?}"
+    );
     for text in ["a: [", "\tx: 1", "listen: a\nlisten: b", "a: &x [*x]"] {
         assert!(!faults(text).is_empty(), "{text:?}");
     }

@@ -52,7 +52,7 @@ fn connector(settings: &ConnectorSettings, replay_window: Duration) -> Vec<Strin
              typed now while no worker decides",
         );
     }
-    if connector.protocol.name == "b2c-policy" && connector.identify_by.is_empty() {
+    if !connector.protocol.names_the_person && connector.identify_by.is_empty() {
         warn(
             "identify_by: without it, a call is only joined, replayed or cached if it holds one \
              of the well-known claims that name a person",

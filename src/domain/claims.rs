@@ -19,9 +19,13 @@ pub fn name_the_person(claims: &Object<'_>, identify_by: &[String]) -> bool {
         || identify_by.iter().any(|name| is_filled(claims, name))
 }
 
+/// Longer than any list of languages that a person reads.
+const LOCALES_BYTES_MAX: usize = 256;
+
 /// The languages that the person's device asks for, as the caller passes them on.
 pub fn ui_locales(claims: &Object<'_>) -> Option<String> {
-    claims.get("ui_locales")?.as_str().map(|locales| locales.into_owned())
+    let locales = claims.get("ui_locales")?.as_str()?;
+    (locales.len() <= LOCALES_BYTES_MAX).then(|| locales.into_owned())
 }
 
 fn is_empty(value: Value<'_>) -> bool {

@@ -33,17 +33,16 @@ pub enum JsonFault {
 }
 
 /// One JSON object: its members, sorted by name.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Object<'a> {
     members: Vec<(Cow<'a, str>, Value<'a>)>,
 }
 
 /// One JSON value as it was written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Value<'a>(&'a RawValue);
 
 /// A JSON value by its kind.
-#[derive(Debug)]
 pub enum Kind<'a> {
     /// `null`
     Null,
@@ -64,7 +63,7 @@ impl<'a> Object<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonFault> {
         let text = std::str::from_utf8(bytes).map_err(|_| JsonFault::NotJson)?;
         let raw: &RawValue = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
-        match Value(raw).read(1)? {
+        match Value(raw).read(Some(1))? {
             Kind::Object(object) => Ok(object),
             Kind::Null | Kind::Boolean | Kind::Number(_) | Kind::String(_) | Kind::Array(_) => {
                 Err(JsonFault::NotObject)
@@ -95,10 +94,10 @@ impl<'a> Value<'a> {
         self.0.get()
     }
 
-    /// The value by its kind. Values of an [`Object`] were checked when it was parsed, so reading
-    /// them again cannot fail; a fault here would read as `null`.
+    /// The value by its kind. Values of an [`Object`] were checked at every depth when it was
+    /// parsed, so that only this level is read; a fault here would read as `null`.
     pub fn kind(self) -> Kind<'a> {
-        self.read(1).unwrap_or(Kind::Null)
+        self.read(None).unwrap_or(Kind::Null)
     }
 
     /// The unescaped text of a string; `None` for every other kind.
@@ -106,7 +105,8 @@ impl<'a> Value<'a> {
         self.text().starts_with('"').then(|| string(self.text()).ok()).flatten()
     }
 
-    fn read(self, depth: usize) -> Result<Kind<'a>, JsonFault> {
+    /// With a depth, everything inside is checked too.
+    fn read(self, depth: Option<usize>) -> Result<Kind<'a>, JsonFault> {
         match self.text().as_bytes().first() {
             Some(b'{') => Ok(Kind::Object(object(self.text(), depth)?)),
             Some(b'[') => Ok(Kind::Array(array(self.text(), depth)?)),
@@ -118,29 +118,34 @@ impl<'a> Value<'a> {
     }
 }
 
-fn object(text: &str, depth: usize) -> Result<Object<'_>, JsonFault> {
-    if depth > DEPTH_MAX {
-        return Err(JsonFault::TooDeep);
-    }
+fn object(text: &str, depth: Option<usize>) -> Result<Object<'_>, JsonFault> {
+    let depth = deeper(depth)?;
     let Members(mut members) = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
-    for (_, value) in &members {
-        value.read(depth + 1)?;
+    if depth.is_some() {
+        members.iter().try_for_each(|(_, value)| value.read(depth).map(drop))?;
     }
     members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let twice = members.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
     if twice { Err(JsonFault::KeyTwice) } else { Ok(Object { members }) }
 }
 
-fn array(text: &str, depth: usize) -> Result<Vec<Value<'_>>, JsonFault> {
-    if depth > DEPTH_MAX {
-        return Err(JsonFault::TooDeep);
-    }
+fn array(text: &str, depth: Option<usize>) -> Result<Vec<Value<'_>>, JsonFault> {
+    let depth = deeper(depth)?;
     let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
     let items: Vec<_> = items.into_iter().map(Value).collect();
-    for item in &items {
-        item.read(depth + 1)?;
+    if depth.is_some() {
+        items.iter().try_for_each(|item| item.read(depth).map(drop))?;
     }
     Ok(items)
+}
+
+/// The depth of what is inside.
+fn deeper(depth: Option<usize>) -> Result<Option<usize>, JsonFault> {
+    match depth {
+        Some(depth) if depth > DEPTH_MAX => Err(JsonFault::TooDeep),
+        Some(depth) => Ok(Some(depth + 1)),
+        None => Ok(None),
+    }
 }
 
 /// `text` with its quotes. The scanner that cut it out has checked all but surrogate escapes, so
@@ -152,6 +157,13 @@ fn string(text: &str) -> Result<Cow<'_, str>, JsonFault> {
         Some(_) | None => {
             serde_json::from_str(text).map(Cow::Owned).map_err(|_| JsonFault::NotJson)
         }
+    }
+}
+
+/// Claims are personal data: how many, never which.
+impl fmt::Debug for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Object({} members)", self.members.len())
     }
 }
 

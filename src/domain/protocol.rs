@@ -5,7 +5,7 @@ mod b2c;
 mod b2c_policy;
 mod entra;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -31,6 +31,8 @@ pub struct Protocol {
     pub caller_waits: Duration,
     /// The deadline of a connector that configures none.
     pub default_deadline: Duration,
+    /// Whether its claims always name the person, so that a retry can be told from another call.
+    pub names_the_person: bool,
     /// Where in its flows the caller calls.
     pub steps: &'static [Step],
     /// Words a decision that the step expresses: HTTP status and JSON body.
@@ -108,7 +110,7 @@ impl Step {
 }
 
 /// What goes back over HTTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
@@ -139,6 +141,14 @@ impl Answer {
     /// Whether the body is a decision of the contract, not a problem.
     pub fn is_decision(&self) -> bool {
         self.status != Problem::NO_DECISION.status
+    }
+}
+
+/// Claims and messages are personal data: how many bytes, never which.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (status, bytes) = (self.status, self.body.len());
+        write!(f, "Answer({status}, {:?}, {bytes} bytes)", self.action)
     }
 }
 

@@ -62,6 +62,17 @@ impl CacheControl {
     }
 }
 
+impl CacheControl {
+    /// What both allow.
+    pub fn and(self, other: Self) -> Self {
+        let limits = [self.stale_if_error, other.stale_if_error];
+        Self {
+            no_store: self.no_store || other.no_store,
+            stale_if_error: limits.into_iter().flatten().min(),
+        }
+    }
+}
+
 /// A reply that is a decision.
 #[derive(Debug)]
 pub struct Decided {

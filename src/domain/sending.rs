@@ -74,10 +74,14 @@ impl Sending {
         let end = self.deadline.cut_to(cut);
         if end.has_passed(now) {
             let is_cut = !self.deadline.has_passed(now);
-            return Next::GiveUp(if is_cut { Reason::ShuttingDown } else { self.reason() });
+            return Next::GiveUp(if is_cut {
+                Reason::ShuttingDown
+            } else {
+                self.reason(connected)
+            });
         }
         if let Some(Miss::Silence { .. }) = self.last {
-            return Next::GiveUp(self.reason());
+            return Next::GiveUp(self.reason(connected));
         }
         let untaken = matches!(self.last, Some(Miss::NoResponders | Miss::NotSent));
         let is_trouble = !connected || untaken;
@@ -123,8 +127,10 @@ impl Sending {
         !matches!(self.last, None | Some(Miss::NotSent))
     }
 
-    fn reason(&self) -> Reason {
+    fn reason(&self, connected: bool) -> Reason {
         match self.last {
+            // No trouble was seen: the request itself took all the time.
+            None if connected && self.grace_ends.is_none() => Reason::Timeout,
             None
             | Some(Miss::NotSent | Miss::Interrupted)
             | Some(Miss::Silence { connection_lost: true }) => Reason::Disconnected,
@@ -235,10 +241,10 @@ mod tests {
     fn the_deadline_ends_everything_and_the_cut_of_a_shutdown_is_named() {
         let start = start();
         let cut = Some(start + ms(1_000));
-        assert_eq!(
-            sending(start).next(start + ms(5_000), false, None),
-            Next::GiveUp(Reason::Disconnected)
-        );
+        for (connected, reason) in [(false, Reason::Disconnected), (true, Reason::Timeout)] {
+            let next = sending(start).next(start + ms(5_000), connected, None);
+            assert_eq!(next, Next::GiveUp(reason), "the request itself took all the time");
+        }
         assert_eq!(
             sending(start).next(start + ms(1_000), true, cut),
             Next::GiveUp(Reason::ShuttingDown)

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::head::{HeadFault, HeadScan};
-use crate::{clock, pipeline::Receipt};
+use crate::{clock, memory::Receipt};
 
 /// How far the current exchange of a connection has come.
 #[derive(Default)]

@@ -6,7 +6,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -31,10 +31,13 @@ use crate::{
 const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// How long one attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest pause between two attempts to connect.
+/// The longest time from the start of one attempt to connect to the next.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How many replies may wait to be read. Reading one takes microseconds.
+const REPLIES_MAX: usize = 65_536;
 
 /// How many events of the connection may wait to be looked at.
 const EVENTS_MAX: usize = 64;
@@ -42,6 +45,8 @@ const EVENTS_MAX: usize = 64;
 /// Connects the wire.
 pub struct Link {
     pub(super) servers: Vec<ServerAddr>,
+    /// Other servers of the cluster, as the last one told.
+    pub(super) peers: Mutex<Vec<ServerAddr>>,
     pub(super) identity: NatsIdentity,
     /// The first tokens of the subjects that replies come to.
     pub(super) prefix: String,
@@ -83,6 +88,7 @@ impl Running {
         metrics.nats_connected.set(1);
         tracing::info!("connected to NATS");
         check_version(&connection.client);
+        link.remember_peers(&connection.client);
         link.client.send_replace(Some(Arc::clone(&connection.client)));
         pipeline.connection_returned();
 
@@ -109,18 +115,23 @@ impl Running {
     /// Tries until it succeeds.
     async fn connect(&self) -> Connection {
         let jitter = RandomState::new();
-        let mut attempt = 0;
+        let (mut attempt, mut last) = (0, clock::now());
         loop {
             attempt += 1;
-            let pause = reconnect_pause(attempt, jitter.hash_one((attempt, clock::now())));
-            tokio::time::sleep(pause).await;
+            let pause = reconnect_pause(attempt, jitter.hash_one((attempt, last)));
+            // From the start of the last one: an attempt that took long is followed at once.
+            clock::sleep_until(last + pause).await;
+            last = clock::now();
             match self.link.try_connect().await {
                 Ok(connection) => return connection,
                 Err(error) => {
                     if error.kind() == ConnectErrorKind::AuthorizationViolation {
                         self.metrics.connection_event(ConnectionEvent::AuthError);
                     }
-                    tracing::warn!(%error, "no connection to NATS");
+                    if attempt == 1 {
+                        tracing::warn!(%error, "no connection to NATS; trying on");
+                    }
+                    tracing::debug!(%error, attempt, "no connection to NATS");
                 }
             }
         }
@@ -144,23 +155,36 @@ impl Running {
 }
 
 impl Link {
+    fn peers(&self) -> MutexGuard<'_, Vec<ServerAddr>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new client knows only what it is told.
+    fn remember_peers(&self, client: &Client) {
+        let urls = client.server_info().connect_urls;
+        let peers = urls.iter().filter_map(|url| url.parse().ok());
+        *self.peers() = peers.filter(|peer| !self.servers.contains(peer)).collect();
+    }
+
     /// One attempt, at one server after the other.
     async fn try_connect(&self) -> Result<Connection, ConnectError> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let was_connected = Arc::new(AtomicBool::new(false));
+        let servers = [&self.servers[..], &self.peers()[..]].concat();
         let client = options(self.identity.clone(), Arc::clone(&was_connected))
             .name(format!("connector-bridge {}", crate::VERSION))
             .custom_inbox_prefix(&self.prefix)
             .ping_interval(PING_EVERY)
             .connection_timeout(CONNECT_TIMEOUT)
+            .subscription_capacity(REPLIES_MAX)
             .reconnect_delay_callback(|_| Duration::ZERO)
-            .max_reconnects(self.servers.len())
+            .max_reconnects(servers.len())
             .event_callback(move |event| {
                 // A full queue drops an event, never the connection's own work.
                 drop(sender.try_send(event));
                 std::future::ready(())
             })
-            .connect(&self.servers)
+            .connect(&servers)
             .await?;
         was_connected.store(true, Ordering::Release);
         let replies = client.subscribe(format!("{}*", self.inbox)).await;

@@ -112,3 +112,31 @@ async fn stopping_cuts_every_wait_short_and_says_so() {
     assert_eq!(fallbacks(&bridge, "shutting_down"), 2.0);
     assert_eq!(bridge.got().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn stopping_cuts_a_wait_that_had_begun_before() {
+    let soon = || connector_bridge::clock::now() + std::time::Duration::from_secs(1);
+    // In the grace, while there is no connection or no worker, and joined to another request.
+    for connected in [false, true] {
+        let bridge = Bridge::new("grace: 10s", &[Worker::Absent]);
+        if !connected {
+            bridge.disconnect();
+        }
+        let ((heard, ms), (other, _), ()) =
+            tokio::join!(timed(bridge.post(person(1))), timed(bridge.post(person(1))), async {
+                pass(2_000).await;
+                bridge.front.pipeline.cut_short(soon());
+            });
+        assert_eq!((&*heard.source, ms), ("default", 3_000), "connected: {connected}");
+        assert_eq!(heard, other);
+        assert_eq!(fallbacks(&bridge, "shutting_down"), 2.0);
+    }
+    // A cut that comes after the deadline changes nothing.
+    let bridge = Bridge::new("deadline: 2s", &[Worker::Silent]);
+    let ((_, ms), ()) = tokio::join!(timed(bridge.post(person(1))), async {
+        pass(500).await;
+        bridge.front.pipeline.cut_short(soon() + std::time::Duration::from_secs(60));
+    });
+    assert!((1_900..1_910).contains(&ms), "{ms}");
+    assert_eq!(fallbacks(&bridge, "timeout"), 1.0);
+}

@@ -32,13 +32,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "lane",
             "lifecycle",
+            "memory",
             "metrics",
             "pipeline",
             "random",
             "secrets",
         ],
     ),
-    ("admin", &["clock", "lane", "lifecycle", "metrics", "nats", "pipeline", "telemetry"]),
+    (
+        "admin",
+        &["clock", "lane", "lifecycle", "memory", "metrics", "nats", "pipeline", "telemetry"],
+    ),
     (
         "app",
         &[

@@ -16,6 +16,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     name: "b2c",
     caller_waits: Duration::from_secs(5),
     default_deadline: Duration::from_millis(3_500),
+    names_the_person: true,
     steps: &[AFTER_FEDERATION, BEFORE_CREATE, BEFORE_TOKEN],
     word,
     read,

@@ -16,6 +16,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     name: "b2c-policy",
     caller_waits: Duration::from_secs(10),
     default_deadline: Duration::from_millis(7_500),
+    names_the_person: false,
     steps: &[CUSTOM],
     word,
     read,

@@ -16,6 +16,7 @@ pub(super) static PROTOCOL: Protocol = Protocol {
     name: "entra",
     caller_waits: Duration::from_secs(20),
     default_deadline: Duration::from_secs(15),
+    names_the_person: true,
     steps: &[AFTER_FEDERATION, BEFORE_CREATE],
     word,
     read,
