@@ -92,7 +92,8 @@ async fn a_late_decision_answers_the_next_identical_call() {
 #[tokio::test]
 async fn a_late_decision_of_the_first_message_answers_a_retry_that_waits() {
     let server = NatsServer::start().await;
-    let bridge = Bridge::start(&server, &connector("deadline: 3s")).await.connected().await;
+    let deadline = Duration::from_secs(4);
+    let bridge = Bridge::start(&server, &connector("deadline: 4s")).await.connected().await;
     let worker = Worker::start(&server, is_silent).await;
     assert_is_default(&bridge.post("c", &claims_of(1)).await);
     let late = async {
@@ -102,6 +103,7 @@ async fn a_late_decision_of_the_first_message_answers_a_retry_that_waits() {
     let claims = claims_of(1);
     let (answer, ()) = tokio::join!(bridge.post("c", &claims), late);
     assert_is_decided(&answer);
+    assert!(answer.took < deadline / 2, "{:?}", answer.took);
     assert_eq!(worker.attempts(), ["1", "2"]);
 }
 

@@ -7,7 +7,7 @@ use super::{
     person_of, post_all, post_until_decided,
     worker::{Worker, is_silent, lets_in, says},
 };
-use crate::support::real::{Bridge, NatsServer};
+use crate::support::real::{Bridge, NatsServer, until};
 
 #[tokio::test]
 async fn a_call_that_waits_when_the_server_is_killed_is_decided_after_its_return() {
@@ -149,4 +149,34 @@ async fn a_bridge_that_starts_before_the_server_is_ready_and_decides_once_it_is_
     assert!(worker.got().len() <= posted);
     assert!(worker.attempts().iter().all(|attempt| attempt == "1"));
     assert_eq!(bridge.metric("nats_connected").await, Some(1.0));
+}
+
+/// Two servers, of which the first tells its clients of the second.
+async fn cluster_of_two() -> [NatsServer; 2] {
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let route = free.local_addr().unwrap();
+    drop(free);
+    let first = format!("cluster {{name: C, listen: \"{route}\"}}");
+    let second = format!(
+        "cluster {{name: C, listen: \"127.0.0.1:-1\", routes: [\"nats-route://{route}\"]}}"
+    );
+    let servers = [NatsServer::start_with(&first).await, NatsServer::start_with(&second).await];
+    until("the servers know each other", async || {
+        let known = servers[0].client().await.server_info().connect_urls;
+        known.iter().any(|url| url.ends_with(&servers[1].port.to_string())).then_some(())
+    })
+    .await;
+    servers
+}
+
+#[tokio::test]
+async fn another_server_of_the_cluster_takes_over_although_only_one_is_configured() {
+    let [mut first, second] = cluster_of_two().await;
+    let bridge = Bridge::start(&first, &connector("")).await.connected().await;
+    let worker = Worker::start(&second, lets_in).await;
+    post_until_decided(&bridge, 1).await;
+    first.kill();
+    bridge.until_metric(r#"nats_connection_events_total{event="connected"}"#, 2.0).await;
+    post_until_decided(&bridge, 100).await;
+    assert!(worker.got().iter().any(|got| person_of(&got.message) >= 100));
 }

@@ -72,7 +72,7 @@ impl Worker {
         decide: impl Fn(&Message) -> Reply + Send + 'static,
     ) -> Self {
         let mut messages = client.queue_subscribe(SUBJECT, "w".to_owned()).await.unwrap();
-        client.flush().await.unwrap();
+        round_trip(&client).await;
         let worker = Self { client: client.clone(), got: Arc::default() };
         let got = Arc::clone(&worker.got);
         tokio::spawn(async move {
@@ -108,4 +108,13 @@ impl Worker {
         let to = self.got()[number].message.reply.clone().unwrap();
         self.client.publish(to, text.to_owned().into()).await.unwrap();
     }
+}
+
+/// After it the server knows of everything that was sent before: what comes to a subject reaches
+/// its subscriber, over whatever connection it comes.
+async fn round_trip(client: &Client) {
+    let inbox = client.new_inbox();
+    let mut replies = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish(inbox, "".into()).await.unwrap();
+    replies.next().await.unwrap();
 }
