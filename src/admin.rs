@@ -20,8 +20,9 @@ use crate::{
     lifecycle::{Phase, Stopping},
     metrics::Metrics,
     nats::NatsWire,
-    pipeline::{Pipeline, Wire},
+    pipeline::Pipeline,
     telemetry::Logs,
+    wire::Wire,
 };
 
 /// The Prometheus text format.

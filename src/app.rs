@@ -9,7 +9,7 @@ use tower_service::Service;
 use crate::{
     admin::{self, Admin},
     clock,
-    config::{Config, ConfigError},
+    config::{CallStore, Config, ConfigError},
     http::{
         Endpoint, Front,
         connection::Progress,
@@ -23,6 +23,7 @@ use crate::{
     pipeline::Pipeline,
     random::Random,
     secrets::Secrets,
+    store::SharedCalls,
     telemetry::{self, Logs},
 };
 
@@ -89,9 +90,15 @@ impl App {
         let (listener, address) = listen("listen", config.listen)?;
         let (admin_listener, admin_address) = listen("admin_listen", config.admin_listen)?;
         let (wire, link) =
-            nats::new(&config.nats, secrets.nats.clone()).map_err(|error| internal(&error))?;
-        let memory = Memory::new(config.calls.replay_window, config.calls.max_entries);
-        let pipeline = Arc::new(Pipeline::new(wire, memory));
+            nats::new(&config, secrets.nats.clone()).map_err(|error| internal(&error))?;
+        let wire = Arc::new(wire);
+        let window = config.calls.replay_window;
+        let memory = Memory::new(window, config.calls.max_entries);
+        let shared = (config.calls.store == CallStore::Jetstream).then(|| {
+            let keys = Arc::clone(&secrets.seal_keys);
+            SharedCalls::new(Arc::clone(&wire), window, keys, metrics.clone())
+        });
+        let pipeline = Arc::new(Pipeline::new(wire, memory, shared));
         let lanes: Vec<Arc<Lane>> = config
             .connectors
             .iter()
@@ -143,6 +150,7 @@ impl App {
         let (pipeline, metrics) = (Arc::clone(&front.pipeline), front.metrics.clone());
         let mut background = tokio::task::JoinSet::new();
         background.spawn(self.link.run(Arc::clone(&pipeline), metrics.clone()));
+        background.spawn(nats::keep_store(Arc::clone(&pipeline), metrics.clone()));
         background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
         let keeper = Arc::clone(&pipeline);
         background.spawn(async move { keeper.keep().await });
@@ -190,6 +198,7 @@ impl App {
             for helper in helpers {
                 drop(helper.await);
             }
+            pipeline.flush().await;
             Ok::<_, io::Error>(())
         };
         let end = clock::until(times.ends, end);

@@ -1,6 +1,8 @@
 //! The only file that reads a clock. Monotonic time is tokio's, so that tests can pause it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::domain::shared::UnixMs;
 
 /// Now, for measuring and for deadlines.
 pub fn now() -> Instant {
@@ -11,6 +13,12 @@ pub fn now() -> Instant {
 #[allow(clippy::disallowed_methods)]
 pub fn wall() -> SystemTime {
     SystemTime::now()
+}
+
+/// The same, in milliseconds since 1970.
+pub fn wall_ms() -> UnixMs {
+    let since = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The wall clock's reading at `instant`, which lies ahead.

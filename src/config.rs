@@ -93,9 +93,24 @@ pub enum NatsAuth {
     TokenFile(PathBuf),
 }
 
+/// Where calls are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallStore {
+    /// In each process, for itself.
+    Memory,
+    /// In NATS JetStream too, for all replicas.
+    Jetstream,
+}
+
 /// The retry memory.
 #[derive(Clone, Debug)]
 pub struct CallsSettings {
+    /// Where calls are remembered.
+    pub store: CallStore,
+    /// Whether the bridge creates what it needs in JetStream.
+    pub create: bool,
+    /// The secrets that seal what is shared: the first one seals, all of them open.
+    pub encryption_key_files: Vec<PathBuf>,
     /// How long a decision answers the same call again.
     pub replay_window: Duration,
     /// The most calls that are remembered.
@@ -272,20 +287,23 @@ fn nats(root: &Section<'_>) -> NatsSettings {
     nats
 }
 
+const STORES: [(&str, CallStore); 2] =
+    [("memory", CallStore::Memory), ("jetstream", CallStore::Jetstream)];
+
 fn calls(root: &Section<'_>) -> CallsSettings {
     let mut calls = CallsSettings {
+        store: CallStore::Memory,
+        create: true,
+        encryption_key_files: Vec::new(),
         replay_window: Duration::from_secs(45),
         max_entries: 100_000,
         hash_key_file: None,
     };
     let Some(section) = root.sub("calls") else { return calls };
-    section.value("store", |store| match store {
-        "memory" => Ok(()),
-        "jetstream" => Err(format!("{store:?} {NOT_YET}")),
-        other => Err(format!("{other:?} is none of memory, jetstream")),
-    });
-    section.value("create", units::boolean);
-    section.refuse_filled_list("encryption_key_files", NOT_YET);
+    calls.store = section.or("store", calls.store, units::one_of(&STORES));
+    calls.create = section.or("create", calls.create, units::boolean);
+    calls.encryption_key_files =
+        section.list("encryption_key_files", units::path).unwrap_or_default();
     calls.replay_window = section.or(
         "replay_window",
         calls.replay_window,

@@ -4,6 +4,7 @@
 
 pub mod breaker;
 pub mod call_id;
+pub mod claiming;
 pub mod claims;
 pub mod connector;
 pub mod credentials;
@@ -17,7 +18,10 @@ pub mod problem;
 pub mod protocol;
 pub mod record;
 pub mod reply;
+pub mod seal;
 pub mod sending;
+pub mod settling;
+pub mod shared;
 pub mod trace_context;
 
 #[cfg(test)]

@@ -39,9 +39,10 @@ use crate::{
     },
     lane::Lane,
     metrics::Metrics,
-    pipeline::{Answered, Pipeline, Wire},
+    pipeline::{Answered, Pipeline},
     random::Random,
     secrets::{Auth, Live},
+    wire::Wire,
 };
 
 /// The longest request target that is looked at; a longer one gets 414.

@@ -20,7 +20,9 @@ pub mod pipeline;
 pub mod random;
 pub mod room;
 pub mod secrets;
+pub mod store;
 pub mod telemetry;
+pub mod wire;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,8 @@
 //! The retry memory of this process: joins requests for the same call, replays decisions, takes
 //! late ones. The rules are those of [`Record`]; here are the map, its bounds and who waits.
 
+mod lead;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,50 +11,79 @@ use std::{
 
 use tokio::sync::oneshot;
 
+pub use self::lead::{Lead, Led};
 use crate::{
     domain::{
         call_id::CallId,
         outcome::{Outcome, Source},
         protocol::Answer,
-        record::{Begin, Record, Round},
+        record::{Begin, Decided, Record, Round},
     },
+    random::Random,
     room::give_back,
 };
 
 /// What is remembered of calls, at most `entries_max` besides those in flight.
 pub struct Memory {
     state: Mutex<State>,
+    rounds: Random,
     window: Duration,
     entries_max: usize,
+    on_form_delivered: OnFormDelivered,
 }
+
+/// Is told that a ValidationError was delivered.
+type OnFormDelivered = Box<dyn Fn(CallId, Round) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     calls: HashMap<CallId, Entry>,
     /// Which calls may end when. An entry is stale where its record has a later end by now.
     ends: BTreeMap<Instant, Vec<CallId>>,
-    rounds: u64,
 }
 
 struct Entry {
     record: Record,
-    joined: Vec<oneshot::Sender<Outcome>>,
+    joined: Vec<oneshot::Sender<Ended>>,
+}
+
+/// The end of a round, for all who asked in it.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which round.
+    pub round: Round,
+    /// What everyone gets.
+    pub outcome: Outcome,
 }
 
 /// What a request for a call gets.
 pub enum Begun {
     /// It leads: ask a worker.
-    Lead(Round, Lead),
+    Lead(Lead),
     /// It waits for what the leading request gets. Nothing comes where that one panicked.
-    Join(Round, oneshot::Receiver<Outcome>),
-    /// The recorded answer.
-    Replay(Round, Answer),
+    Join(oneshot::Receiver<Ended>),
+    /// It gets the recorded answer.
+    Replay(Ended),
 }
 
 impl Memory {
     /// Remembers each call for `window`, and at most `entries_max` of them besides those in flight.
     pub fn new(window: Duration, entries_max: usize) -> Self {
-        Self { state: Mutex::default(), window, entries_max }
+        Self {
+            state: Mutex::default(),
+            rounds: Random::default(),
+            window,
+            entries_max,
+            on_form_delivered: Box::new(|_, _| {}),
+        }
+    }
+
+    /// The same, which also says of every ValidationError that it was delivered.
+    pub fn telling(
+        self,
+        on_form_delivered: impl Fn(CallId, Round) + Send + Sync + 'static,
+    ) -> Self {
+        Self { on_form_delivered: Box::new(on_form_delivered), ..self }
     }
 
     /// How long a call is remembered.
@@ -60,26 +91,27 @@ impl Memory {
         self.window
     }
 
-    /// A request for `call`.
-    pub fn begin(self: &Arc<Self>, call: CallId, now: Instant) -> Begun {
+    /// A request for `call`; `is_shared` where other replicas may know more of it.
+    pub fn begin(self: &Arc<Self>, call: CallId, is_shared: bool, now: Instant) -> Begun {
+        let new_round = Round(self.rounds.next());
         let mut state = self.lock();
-        state.rounds += 1;
-        let new_round = Round(state.rounds);
-        let mut begin = Begin::Lead { unanswered: 0 };
+        let mut begin = Begin::Lead { unanswered: 0, over: None };
         let entry = state
             .calls
             .entry(call)
-            .and_modify(|entry| begin = entry.record.ask(new_round, now))
+            .and_modify(|entry| begin = entry.record.ask(new_round, is_shared, now))
             .or_insert_with(|| Entry { record: Record::lead(new_round, now), joined: Vec::new() });
         let round = entry.record.round();
         match begin {
-            Begin::Replay(answer) => Begun::Replay(round, answer),
-            Begin::Join => Begun::Join(round, entry.join()),
-            Begin::Lead { unanswered } => {
-                let remembered = Some((Arc::clone(self), call, round));
+            Begin::Replay(answer) => {
+                let outcome = Outcome { answer, source: Source::Replay, reason: None };
+                Begun::Replay(Ended { round, outcome })
+            }
+            Begin::Join => Begun::Join(entry.join()),
+            Begin::Lead { unanswered, over } => {
                 state.bound(self.entries_max);
                 drop(state);
-                Begun::Lead(round, Lead { remembered, unanswered })
+                Begun::Lead(Lead::of(Arc::clone(self), call, round, unanswered, over))
             }
         }
     }
@@ -92,10 +124,26 @@ impl Memory {
         if !entry.record.decide(round, answer.clone(), now, self.window) {
             return false;
         }
-        let outcome = decided(answer.clone());
-        entry.tell(&outcome);
+        entry.tell(&Ended { round, outcome: decided(answer.clone()) });
         state.remember_until(call, now + self.window);
         true
+    }
+
+    /// What the store knows of `call` takes the place of what was known here.
+    fn learn(&self, call: CallId, learned: Decided, ends: Instant, ended: &Ended) {
+        let mut state = self.lock();
+        let Some(entry) = state.calls.get_mut(&call) else { return };
+        entry.record.learn(ended.round, learned, ends);
+        entry.tell(ended);
+        state.remember_until(call, ends);
+    }
+
+    fn go_on_in(&self, call: CallId, from: Round, to: Round) {
+        let mut state = self.lock();
+        let entry = state.calls.get_mut(&call).filter(|entry| entry.record.round() == from);
+        if let Some(entry) = entry {
+            entry.record.go_on_in(to);
+        }
     }
 
     /// The leading request of `round` ends without a decision, for all who joined it.
@@ -107,7 +155,7 @@ impl Memory {
         }
         entry.record.fall_back(round, unanswered, self.window);
         match outcome {
-            Some(outcome) => entry.tell(outcome),
+            Some(outcome) => entry.tell(&Ended { round, outcome: outcome.clone() }),
             None => entry.joined.clear(),
         }
         if let Some(end) = entry.record.ends() {
@@ -127,8 +175,12 @@ impl Memory {
     }
 
     fn deliver(&self, call: CallId, round: Round) {
-        if let Some(entry) = self.lock().calls.get_mut(&call) {
-            entry.record.deliver(round);
+        let mut state = self.lock();
+        let entry = state.calls.get_mut(&call);
+        let is_form = entry.is_some_and(|entry| entry.record.deliver(round));
+        drop(state);
+        if is_form {
+            (self.on_form_delivered)(call, round);
         }
     }
 
@@ -160,15 +212,15 @@ impl Memory {
 }
 
 impl Entry {
-    fn join(&mut self) -> oneshot::Receiver<Outcome> {
+    fn join(&mut self) -> oneshot::Receiver<Ended> {
         let (sender, receiver) = oneshot::channel();
         self.joined.push(sender);
         receiver
     }
 
     /// Whoever has stopped waiting is not missed.
-    fn tell(&mut self, outcome: &Outcome) {
-        self.joined.drain(..).for_each(|joined| drop(joined.send(outcome.clone())));
+    fn tell(&mut self, ended: &Ended) {
+        self.joined.drain(..).for_each(|joined| drop(joined.send(ended.clone())));
     }
 }
 
@@ -197,77 +249,6 @@ impl State {
     }
 }
 
-/// The right and the duty to have a call decided. Dropped without an end, as after a panic, it
-/// counts as a fallback, and those who joined get nothing.
-pub struct Lead {
-    remembered: Option<(Arc<Memory>, CallId, Round)>,
-    unanswered: u32,
-}
-
-impl Lead {
-    /// A call that nobody joins and nothing remembers.
-    pub fn alone() -> Self {
-        Self { remembered: None, unanswered: 0 }
-    }
-
-    /// Which call and round this is, where it is remembered and not decided yet.
-    pub fn round(&self) -> Option<(CallId, Round)> {
-        self.remembered.as_ref().map(|(_, call, round)| (*call, *round))
-    }
-
-    /// The number of the message that is sent next.
-    pub fn attempt(&self) -> u32 {
-        self.unanswered + 1
-    }
-
-    /// A message went out; it may have reached a worker.
-    pub fn sent(&mut self) {
-        self.unanswered += 1;
-    }
-
-    /// The last message certainly reached nobody.
-    pub fn reached_nobody(&mut self) {
-        self.unanswered -= 1;
-    }
-
-    /// The decision that an earlier message has brought in the meantime.
-    pub fn decided(&self) -> Option<Outcome> {
-        let (memory, call, round) = self.remembered.as_ref().filter(|_| self.unanswered > 0)?;
-        memory.recorded(*call, *round).map(decided)
-    }
-
-    /// Whether an earlier message than the last may still bring the decision; then what comes.
-    pub fn decided_by_another(&self) -> Option<oneshot::Receiver<Outcome>> {
-        let (memory, call, round) = self.remembered.as_ref().filter(|_| self.unanswered > 1)?;
-        let mut state = memory.lock();
-        let entry = state.calls.get_mut(call).filter(|entry| entry.record.round() == *round)?;
-        let receiver = entry.join();
-        if let Some(answer) = entry.record.decided(*round) {
-            let outcome = decided(answer.clone());
-            entry.tell(&outcome);
-        }
-        Some(receiver)
-    }
-
-    /// A worker's decision. Returns the answer that counts, and whether it is this one: an earlier
-    /// message may have brought another first.
-    pub fn decide(&mut self, answer: Answer, now: Instant) -> (Answer, bool) {
-        let Some((memory, call, round)) = self.remembered.take() else { return (answer, true) };
-        match memory.decide(call, round, &answer, now) {
-            true => (answer, true),
-            false => (memory.recorded(call, round).unwrap_or(answer), false),
-        }
-    }
-
-    /// No decision came: everyone who joined gets `outcome`. Returns what counts: a decision may
-    /// have come at the last moment.
-    pub fn fall_back(&mut self, outcome: Outcome) -> Outcome {
-        let Some((memory, call, round)) = self.remembered.take() else { return outcome };
-        memory.fall_back(call, round, self.unanswered, Some(&outcome));
-        memory.recorded(call, round).map_or(outcome, decided)
-    }
-}
-
 /// Says that an answer was written to a caller that was still there. Dropped, it says nothing.
 pub struct Receipt {
     memory: Arc<Memory>,
@@ -284,14 +265,6 @@ impl Receipt {
 
 fn decided(answer: Answer) -> Outcome {
     Outcome { answer, source: Source::Worker, reason: None }
-}
-
-impl Drop for Lead {
-    fn drop(&mut self) {
-        if let Some((memory, call, round)) = self.remembered.take() {
-            memory.fall_back(call, round, self.unanswered, None);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -311,7 +284,7 @@ mod tests {
         for person in 0..10_000 {
             let claims = format!(r#"{{"email":"{person}@example.com"}}"#);
             let call = CallId::of(&key, "c", &Object::parse(claims.as_bytes()).unwrap());
-            drop(memory.begin(call, now));
+            drop(memory.begin(call, false, now));
         }
         assert!(memory.lock().calls.capacity() >= 10_000);
         memory.forget(now + window);

@@ -2,13 +2,17 @@
 //! configuration, never from traffic; every known set of labels is there with 0 from the start.
 
 mod connector;
+mod labels;
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
-pub use self::connector::{CallResult, ConnectorMetrics, MessageResult};
+pub use self::{
+    connector::{CallResult, ConnectorMetrics, MessageResult},
+    labels::{ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, StoreOperation, StoreResult},
+};
 use crate::domain::connector::Connector;
 
 /// Upper bounds in seconds. A round trip on loopback takes less than 1 ms; every line of a
@@ -21,99 +25,6 @@ const SECONDS: [f64; 18] = [
 /// Upper bounds as shares of the time that the caller waits.
 const SHARES: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25];
 
-/// Why a connection or request was turned away before it became a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// Not HTTP, or HTTP that two programs may read differently.
-    Malformed,
-    /// The head or the request line is too long.
-    HeadTooLarge,
-    /// The head or the body did not come in time.
-    Timeout,
-    /// More connections than allowed.
-    Connections,
-    /// No such path.
-    UnknownPath,
-    /// Not POST.
-    Method,
-    /// Not JSON in UTF-8 by its headers.
-    MediaType,
-    /// The body is too large.
-    TooLarge,
-    /// The body is not an object that is read.
-    BadJson,
-}
-
-impl Rejection {
-    const ALL: [Self; 9] = [
-        Self::Malformed,
-        Self::HeadTooLarge,
-        Self::Timeout,
-        Self::Connections,
-        Self::UnknownPath,
-        Self::Method,
-        Self::MediaType,
-        Self::TooLarge,
-        Self::BadJson,
-    ];
-
-    /// The value of the label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Rejection::Malformed => "malformed",
-            Rejection::HeadTooLarge => "head_too_large",
-            Rejection::Timeout => "timeout",
-            Rejection::Connections => "connections",
-            Rejection::UnknownPath => "unknown_path",
-            Rejection::Method => "method",
-            Rejection::MediaType => "media_type",
-            Rejection::TooLarge => "too_large",
-            Rejection::BadJson => "bad_json",
-        }
-    }
-}
-
-/// What happened to the NATS connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionEvent {
-    /// It is there, for the first time or again.
-    Connected,
-    /// It is gone.
-    Disconnected,
-    /// The server refuses the credentials or a permission.
-    AuthError,
-    /// The server reports another error.
-    ServerError,
-    /// Replies came faster than they were read.
-    SlowConsumer,
-}
-
-impl ConnectionEvent {
-    const ALL: [Self; 5] = [
-        Self::Connected,
-        Self::Disconnected,
-        Self::AuthError,
-        Self::ServerError,
-        Self::SlowConsumer,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            ConnectionEvent::Connected => "connected",
-            ConnectionEvent::Disconnected => "disconnected",
-            ConnectionEvent::AuthError => "auth_error",
-            ConnectionEvent::ServerError => "server_error",
-            ConnectionEvent::SlowConsumer => "slow_consumer",
-        }
-    }
-}
-
-/// The kinds of secret files, as labels.
-pub const SECRET_KINDS: [&str; 3] = ["basic", "hash_key", "nats"];
-
-/// The levels of log lines, as labels.
-pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
-
 /// The metrics of one bridge.
 #[derive(Clone)]
 pub struct Metrics {
@@ -123,6 +34,9 @@ pub struct Metrics {
     connection_events: IntCounterVec,
     log_messages: IntCounterVec,
     credentials_loaded: IntGaugeVec,
+    store_operations: IntCounterVec,
+    /// 1 while the store that is configured can be used, and where none is.
+    pub store_available: IntGauge,
     /// 1 while there is a NATS connection.
     pub nats_connected: IntGauge,
     /// 0 after a secret file could not be taken over.
@@ -191,6 +105,8 @@ impl Metrics {
         };
         let metrics = Self {
             families,
+            store_operations: new.counters("store_operations_total", "What was asked of the shared store, and how that went", &["operation", "result"])?,
+            store_available: new.int_gauge("store_available", "1 while the shared store can be used, and where none is configured")?,
             rejections: new.counters("rejections_total", "Connections and requests turned away before they became a call", &["reason"])?,
             connection_events: new.counters("nats_connection_events_total", "What happened to the NATS connection", &["event"])?,
             log_messages: new.counters("log_messages_total", "Log lines by level", &["level"])?,
@@ -205,11 +121,17 @@ impl Metrics {
         };
         new.build_info()?;
         metrics.last_reload_successful.set(1);
+        metrics.store_available.set(1);
         for rejection in Rejection::ALL {
             metrics.rejections.with_label_values(&[rejection.label()]);
         }
         for event in ConnectionEvent::ALL {
             metrics.connection_events.with_label_values(&[event.label()]);
+        }
+        for operation in StoreOperation::ALL {
+            for result in StoreResult::ALL {
+                metrics.store_operations.with_label_values(&[operation.label(), result.label()]);
+            }
         }
         for kind in SECRET_KINDS {
             metrics.credentials_loaded.with_label_values(&[kind]);
@@ -233,6 +155,11 @@ impl Metrics {
     /// Something happened to the NATS connection.
     pub fn connection_event(&self, event: ConnectionEvent) {
         self.connection_events.with_label_values(&[event.label()]).inc();
+    }
+
+    /// The store was asked for something.
+    pub fn store_operation(&self, operation: StoreOperation, result: StoreResult) {
+        self.store_operations.with_label_values(&[operation.label(), result.label()]).inc();
     }
 
     /// A log line was written at this level, one of [`LOG_LEVELS`].

@@ -4,8 +4,10 @@
 //! through the client's own request method: that one never forgets a request without a reply, its
 //! time-out does not cover the hand-over to its task, and it drops late replies.
 
+mod bucket;
 mod discovery;
 mod link;
+mod store;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -19,17 +21,23 @@ use async_nats::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use self::{
+    bucket::Bucket,
+    store::{Health, TOKEN_MARK},
+};
 pub use self::{
     discovery::{WORKERS_ASKED_EVERY, count_workers},
     link::Link,
+    store::keep_store,
 };
 use crate::{
     clock,
-    config::NatsSettings,
+    config::Config,
     domain::reply::{CacheControl, Reply, ServiceError},
-    inbox::{Arrival, Token},
-    pipeline::{Message, NotSent, Pipeline, Wire},
+    inbox::{Arrival, Inbox, Token},
+    pipeline::Pipeline,
     secrets::NatsIdentity,
+    wire::{Message, NotSent, Wire},
 };
 
 /// The oldest server whose security fixes and store this bridge relies on: CVE-2026-58253 is
@@ -53,10 +61,17 @@ pub struct NatsWire {
     client: watch::Receiver<Option<Arc<Client>>>,
     /// What reply subjects begin with, the dot before the token included.
     inbox: String,
+    /// Requests to the server itself.
+    requests: Inbox<()>,
+    /// Where calls are shared, if they are.
+    calls: Option<Bucket>,
+    health: Health,
 }
 
 /// A wire that is not connected yet, and what connects it. Fails where no attempt makes sense.
-pub fn new(settings: &NatsSettings, identity: NatsIdentity) -> std::io::Result<(NatsWire, Link)> {
+pub fn new(config: &Config, identity: NatsIdentity) -> std::io::Result<(NatsWire, Link)> {
+    let settings = &config.nats;
+    let calls = bucket::of_calls(config);
     let servers: Vec<ServerAddr> =
         settings.servers.iter().map(|server| server.parse()).collect::<Result<_, _>>()?;
     let (sender, client) = watch::channel(None);
@@ -70,13 +85,24 @@ pub fn new(settings: &NatsSettings, identity: NatsIdentity) -> std::io::Result<(
         inbox: inbox.clone(),
         client: sender,
     };
-    Ok((NatsWire { client, inbox }, link))
+    let (requests, health) = (Inbox::default(), Health::default());
+    Ok((NatsWire { client, inbox, requests, calls, health }, link))
 }
 
 impl NatsWire {
     /// The version of the server that the connection is to, where there was one.
     pub fn server_version(&self) -> Option<String> {
         self.client()?.try_server_info().map(|info| info.version)
+    }
+
+    /// The name of this process in reply subjects.
+    fn instance(&self) -> &str {
+        self.inbox.trim_end_matches('.').rsplit('.').next().unwrap_or_default()
+    }
+
+    fn is_clustered(&self) -> bool {
+        let info = self.client().and_then(|client| client.try_server_info());
+        info.is_some_and(|info| info.cluster.is_some())
     }
 
     fn client(&self) -> Option<Arc<Client>> {
@@ -137,13 +163,17 @@ fn headers(message: &Message<'_>) -> Result<HeaderMap, <HeaderValue as std::str:
 }
 
 fn reply(pipeline: &Pipeline<NatsWire>, message: async_nats::Message) {
-    let token = message.subject.rsplit('.').next();
-    let Some(token) = token.and_then(|token| u64::from_str_radix(token, 16).ok()) else { return };
+    let Some(token) = message.subject.rsplit('.').next() else { return };
+    let of_request = token.strip_prefix(TOKEN_MARK);
+    let Ok(number) = u64::from_str_radix(of_request.unwrap_or(token), 16) else { return };
     let arrival = match message.status {
         Some(StatusCode::NO_RESPONDERS) => Arrival::NoResponders,
         Some(_) | None => Arrival::Reply(read(message.payload, message.headers.as_ref())),
     };
-    pipeline.deliver(Token(token), arrival);
+    match of_request {
+        Some(_) => pipeline.wire().answer(Token(number), arrival),
+        None => pipeline.deliver(Token(number), arrival),
+    }
 }
 
 fn read(payload: Bytes, headers: Option<&HeaderMap>) -> Reply {

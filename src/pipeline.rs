@@ -1,11 +1,12 @@
 //! One call, start to finish. Read this file first.
 
+mod asking;
+
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -13,69 +14,29 @@ use crate::{
     call::Call,
     clock,
     domain::{
-        breaker::Heard,
-        call_id::CallId,
-        connector::Connector,
+        claiming::Claimed,
         fallback::default_answer,
         outcome::{Outcome, Reason, Source},
-        record::Round,
-        reply::{self, NoDecision, Reply},
-        sending::{Miss, Next, Sending, heard},
-        trace_context::TraceContext,
+        protocol::Answer,
+        record::Decided,
+        reply,
     },
-    inbox::{Arrival, Inbox, Sent, Token},
+    inbox::{Arrival, Inbox, Token},
     lane::Lane,
-    memory::{Begun, Lead, Memory, Receipt},
-    metrics::{CallResult, MessageResult},
+    memory::{Begun, Ended, Lead, Led, Memory, Receipt},
+    metrics::CallResult,
+    store::SharedCalls,
+    wire::Wire,
 };
 
 /// How often what is over is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// What the pipeline needs of the message bus. `nats.rs` is the real one.
-pub trait Wire: Send + Sync + 'static {
-    /// Whether a message could be sent now.
-    fn is_connected(&self) -> bool;
-
-    /// Waits until there is a connection.
-    fn connected(&self) -> impl Future<Output = ()> + Send;
-
-    /// Hands a message to the connection. What comes back for `token` goes to
-    /// [`Pipeline::deliver`].
-    fn publish(
-        &self,
-        token: Token,
-        message: Message<'_>,
-    ) -> impl Future<Output = Result<(), NotSent>> + Send;
-}
-
-/// The bus did not take a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotSent;
-
-/// A message to the workers.
-pub struct Message<'a> {
-    /// Name, step, protocol and subject.
-    pub connector: &'a Connector,
-    /// The same for the same claims at this connector.
-    pub call_id: CallId,
-    /// 1: decide anew. From 2 on: an earlier message may have reached a worker.
-    pub attempt: u32,
-    /// Do not start after it.
-    pub deadline: SystemTime,
-    /// The time left until then.
-    pub time_left: Duration,
-    /// What a worker needs to join the trace.
-    pub trace: &'a TraceContext,
-    /// The caller's body, byte for byte.
-    pub body: Bytes,
-}
-
 /// What is needed to make use of a late reply.
 struct Ticket {
     lane: Arc<Lane>,
     deadline: Instant,
-    round: Option<(CallId, Round)>,
+    led: Option<Led>,
     cache_keys: Option<CacheKeys>,
     locales: Option<String>,
 }
@@ -90,18 +51,24 @@ pub struct Answered {
 
 /// Decides calls.
 pub struct Pipeline<W> {
-    wire: W,
+    wire: Arc<W>,
     inbox: Inbox<Ticket>,
     memory: Arc<Memory>,
+    /// Where other replicas look too, if they are to.
+    shared: Option<SharedCalls<W>>,
     /// Set once the bridge is stopping: no call waits longer.
     cut: watch::Sender<Option<Instant>>,
 }
 
 impl<W: Wire> Pipeline<W> {
-    /// Remembers calls in `memory`, asks workers over `wire`.
-    pub fn new(wire: W, memory: Memory) -> Self {
-        let memory = Arc::new(memory);
-        Self { wire, inbox: Inbox::default(), memory, cut: watch::Sender::new(None) }
+    /// Remembers calls in `memory`, and in `shared` for other replicas; asks workers over `wire`.
+    pub fn new(wire: Arc<W>, memory: Memory, shared: Option<SharedCalls<W>>) -> Self {
+        let memory = match shared.clone() {
+            Some(shared) => memory.telling(move |call, round| shared.delivered(call, round)),
+            None => memory,
+        };
+        let (inbox, cut) = (Inbox::default(), watch::Sender::new(None));
+        Self { wire, inbox, memory: Arc::new(memory), shared, cut }
     }
 
     /// Answers one request for a call, within its deadline.
@@ -109,186 +76,98 @@ impl<W: Wire> Pipeline<W> {
         if let Some(outcome) = call.missing_claim.clone() {
             return Answered { outcome, receipt: None };
         }
-        let count = |result| call.lane.metrics.call(result);
         if !call.names_person {
-            count(CallResult::First);
-            return Answered { outcome: self.lead(call, Lead::alone()).await, receipt: None };
+            call.lane.metrics.call(CallResult::First);
+            return Answered { outcome: self.decide(call, Lead::alone()).await, receipt: None };
         }
-        let (round, outcome) = match self.memory.begin(call.id, clock::now()) {
-            Begun::Lead(round, lead) => {
-                count(CallResult::First);
-                (round, self.lead(call, lead).await)
-            }
-            Begun::Join(round, leader) => {
-                count(CallResult::Joined);
-                (round, self.join(call, leader).await)
-            }
-            Begun::Replay(round, answer) => {
-                count(CallResult::Replayed);
-                (round, Outcome { answer, source: Source::Replay, reason: None })
+        let is_shared = self.shared.as_ref().is_some_and(SharedCalls::is_available);
+        let ended = match self.memory.begin(call.id, is_shared, clock::now()) {
+            Begun::Lead(lead) => self.lead(call, lead).await,
+            Begun::Join(leader) => self.join(call, leader).await,
+            Begun::Replay(ended) => {
+                call.lane.metrics.call(CallResult::Replayed);
+                Ok(ended)
             }
         };
-        // A fallback is not the decision that may be recorded in the meantime.
-        let is_decision = outcome.reason.is_none();
-        let receipt = is_decision.then(|| self.memory.receipt(call.id, round));
-        Answered { outcome, receipt }
+        match ended {
+            Ok(Ended { round, outcome }) => {
+                // A fallback is not the decision that may be recorded in the meantime.
+                let is_decision = outcome.reason.is_none();
+                let receipt = is_decision.then(|| self.memory.receipt(call.id, round));
+                Answered { outcome, receipt }
+            }
+            Err(reason) => Answered { outcome: self.fallback(call, reason), receipt: None },
+        }
     }
 
     /// Waits for what the leading request gets, but not beyond the own deadline: a request whose
     /// body was slow can be older than the one that it joins.
-    async fn join(&self, call: &Call, leader: oneshot::Receiver<Outcome>) -> Outcome {
-        let deadline = call.deadline();
-        match self.until(deadline.instant(), leader).await {
-            Some(Ok(outcome)) => outcome,
+    async fn join(&self, call: &Call, leader: oneshot::Receiver<Ended>) -> Result<Ended, Reason> {
+        call.lane.metrics.call(CallResult::Joined);
+        match self.until(call.deadline().instant(), leader).await {
+            Some(Ok(ended)) => Ok(ended),
             // The leading request panicked.
-            Some(Err(_)) => self.fallback(call, Reason::WorkerError),
-            None if deadline.has_passed(clock::now()) => self.fallback(call, Reason::Timeout),
-            None => self.fallback(call, Reason::ShuttingDown),
+            Some(Err(_)) => Err(Reason::WorkerError),
+            None => Err(self.end_of_waiting(call)),
         }
     }
 
-    /// Has the call decided, for all who asked.
-    async fn lead(&self, call: &Call, mut lead: Lead) -> Outcome {
-        let reason = match (call.lane.take_place(), call.lane.pass_breaker(clock::now())) {
-            (None, _) => Reason::Overload,
-            (Some(_), None) => Reason::BreakerOpen,
-            (Some(_place), Some(passage)) => match self.ask(call, &mut lead).await {
-                Ok(outcome) => {
-                    passage.settle(Heard::Answer);
-                    return outcome;
-                }
-                Err((reason, heard)) => {
-                    passage.settle(heard);
-                    reason
-                }
-            },
+    /// Has the call decided, for all who asked: here, unless another replica does or did.
+    async fn lead(&self, call: &Call, mut lead: Lead) -> Result<Ended, Reason> {
+        if let Some(elsewhere) = self.claim(call, &mut lead).await {
+            return Ok(elsewhere);
+        }
+        let round = lead.round();
+        Ok(Ended { round, outcome: self.decide(call, lead).await })
+    }
+
+    /// Claims the call where it is shared. Returns what another replica makes of it, if it does.
+    async fn claim(&self, call: &Call, lead: &mut Lead) -> Option<Ended> {
+        let count = |result| call.lane.metrics.call(result);
+        let Some(shared) = &self.shared else {
+            count(CallResult::First);
+            return None;
         };
-        lead.fall_back(self.fallback(call, reason))
-    }
-
-    /// Asks the workers, until one has decided or the rules say to give up.
-    async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, (Reason, Heard)> {
-        let mut sending = Sending::new(call.deadline(), call.lane.connector.grace);
-        loop {
-            if let Some(outcome) = lead.decided() {
-                return Ok(outcome);
+        let limit = call.lane.connector.deadline;
+        let claimed = shared.claim(call.id, lead, call.arrived, limit);
+        let (round, outcome) = match self.until(call.deadline().instant(), claimed).await {
+            Some(Claimed::Lead { round, unanswered, claim, taken_over }) => {
+                count(if taken_over { CallResult::TakenOver } else { CallResult::First });
+                lead.go_on_in(round, unanswered, Some(claim));
+                return None;
             }
-            match sending.next(clock::now(), self.wire.is_connected(), self.cut()) {
-                Next::GiveUp(reason) => {
-                    if reason == Reason::Disconnected && !sending.has_sent() {
-                        call.lane.metrics.message(MessageResult::Disconnected, None);
-                    }
-                    // Who was not asked cannot have kept silent.
-                    let heard = if sending.has_sent() { heard(reason) } else { Heard::Nothing };
-                    return Err((reason, heard));
-                }
-                Next::Pause(end) => {
-                    self.until(end, std::future::pending::<()>()).await;
-                }
-                Next::AwaitConnection(end) => {
-                    self.until(end, self.wire.connected()).await;
-                }
-                Next::Send => match self.send(call, lead, sending.may_resend()).await {
-                    Ok(outcome) => return outcome.map_err(|reason| (reason, heard(reason))),
-                    Err(miss) => sending.missed(miss, clock::now()),
-                },
+            Some(Claimed::Unsure { round, unanswered, claim }) => {
+                count(CallResult::First);
+                lead.go_on_in(round, unanswered, Some(claim));
+                return None;
             }
-        }
-    }
-
-    /// Sends one message and waits for its reply, or for the decision that an earlier message of
-    /// the same call brings first.
-    async fn send(
-        &self,
-        call: &Call,
-        lead: &mut Lead,
-        may_resend: bool,
-    ) -> Result<Result<Outcome, Reason>, Miss> {
-        let deadline = call.deadline().cut_to(self.cut());
-        let (token, ending) = self.inbox.open(Sent {
-            deadline: deadline.instant(),
-            late_until: call.late_until(self.memory.window()).max(deadline.instant()),
-            may_resend,
-            ticket: Ticket {
-                lane: Arc::clone(&call.lane),
-                deadline: deadline.instant(),
-                round: lead.round(),
-                cache_keys: call.cache_keys,
-                locales: call.locales.clone(),
-            },
-        });
-        let sent_at = clock::now();
-        let message = Message {
-            connector: &call.lane.connector,
-            call_id: call.id,
-            attempt: lead.attempt(),
-            deadline: clock::wall_at(deadline.instant()),
-            time_left: deadline.left(sent_at),
-            trace: &call.trace,
-            body: call.body.clone(),
+            Some(Claimed::Replay(round, decided, ends)) => {
+                count(CallResult::Replayed);
+                let answer = decided.answer.clone();
+                let outcome = Outcome { answer, source: Source::Replay, reason: None };
+                return Some(lead.learn(decided, shared.instant(ends), Ended { round, outcome }));
+            }
+            Some(Claimed::Joined { round, outcome, unanswered, ends }) => {
+                lead.go_on_in(round, unanswered, None);
+                if outcome.reason.is_none() {
+                    count(CallResult::Joined);
+                    let decided = Decided::new(outcome.answer.clone());
+                    let ended = Ended { round, outcome };
+                    return Some(lead.learn(decided, shared.instant(ends), ended));
+                }
+                (round, outcome)
+            }
+            None => (lead.round(), self.fallback(call, self.end_of_waiting(call))),
         };
-        let taken = clock::until(deadline.instant(), self.wire.publish(token, message)).await;
-        if taken != Some(Ok(())) {
-            self.inbox.close(token);
-            return Err(Miss::NotSent);
-        }
-        lead.sent();
-        let ending = match lead.decided_by_another() {
-            None => ending.await,
-            Some(other) => tokio::select! {
-                ending = ending => ending,
-                Ok(outcome) = other => {
-                    call.lane.metrics.message(MessageResult::Ok, None);
-                    return Ok(Ok(outcome));
-                }
-            },
-        };
-        // The inbox always sends an ending; a missing one would be its fault, and is a silence.
-        match ending.unwrap_or(Err(Miss::Silence { connection_lost: false })) {
-            Ok(reply) => Ok(self.take_reply(call, lead, &reply, clock::now() - sent_at)),
-            Err(miss) => {
-                if miss == Miss::NoResponders {
-                    lead.reached_nobody();
-                }
-                call.lane.metrics.message(result_of(miss), None);
-                Err(miss)
-            }
-        }
+        count(CallResult::Joined);
+        Some(Ended { round, outcome: lead.fall_back(outcome) })
     }
 
-    /// A reply in time: a decision, or the reason why it is none.
-    fn take_reply(
-        &self,
-        call: &Call,
-        lead: &mut Lead,
-        reply: &Reply,
-        taken: Duration,
-    ) -> Result<Outcome, Reason> {
-        let lane = &call.lane;
-        match reply::read(&lane.connector, call.locales.as_deref(), reply) {
-            Ok(decided) => {
-                lane.metrics.message(MessageResult::Ok, Some(taken));
-                lane.metrics.claims_not_listed.inc_by(decided.claims_not_listed);
-                let answer = lane.connector.answer(&decided.decision);
-                let (answer, counts) = lead.decide(answer, clock::now());
-                if counts {
-                    lane.keep(call.cache_keys, &decided.decision, reply.cache_control);
-                }
-                Ok(Outcome { answer, source: Source::Worker, reason: None })
-            }
-            Err(NoDecision::WorkerError(error)) => {
-                lane.metrics.message(MessageResult::WorkerError, Some(taken));
-                let code = error.code.map(i64::from);
-                tracing::warn!(connector = %lane.connector.name, code, "a worker failed");
-                Err(Reason::WorkerError)
-            }
-            Err(NoDecision::Invalid(rejection)) => {
-                lane.metrics.message(MessageResult::InvalidReply, Some(taken));
-                lane.metrics.reply_rejected(rejection);
-                let reason = rejection.label();
-                tracing::warn!(connector = %lane.connector.name, reason, "{}", advice(rejection));
-                Err(Reason::InvalidReply)
-            }
+    /// Why a request that waited for another got nothing.
+    fn end_of_waiting(&self, call: &Call) -> Reason {
+        match call.deadline().has_passed(clock::now()) {
+            true => Reason::Timeout,
+            false => Reason::ShuttingDown,
         }
     }
 
@@ -296,17 +175,29 @@ impl<W: Wire> Pipeline<W> {
     pub fn deliver(&self, token: Token, arrival: Arrival) {
         let Some((ticket, reply)) = self.inbox.deliver(token, arrival) else { return };
         let lane = &ticket.lane;
-        let now = clock::now();
-        if now >= ticket.deadline {
+        if clock::now() >= ticket.deadline {
             lane.metrics.late_replies.inc();
         }
-        let Some((call, round)) = ticket.round else { return };
+        let Some(led) = ticket.led else { return };
         let Ok(decided) = reply::read(&lane.connector, ticket.locales.as_deref(), &reply) else {
             return;
         };
         let answer = lane.connector.answer(&decided.decision);
-        if self.memory.decide(call, round, &answer, now) {
-            lane.keep(ticket.cache_keys, &decided.decision, reply.cache_control);
+        let shared =
+            self.shared.as_ref().map(|shared| (shared, shared.decided(led, answer.clone())));
+        let memory = Arc::clone(&self.memory);
+        let take = move |first: Option<Answer>| {
+            let is_first = first.as_ref().is_none_or(|first| *first == answer);
+            let counts = first.unwrap_or(answer);
+            if memory.decide(led.call, led.round, &counts, clock::now()) && is_first {
+                let ticket = &ticket;
+                ticket.lane.keep(ticket.cache_keys, &decided.decision, reply.cache_control);
+            }
+        };
+        match shared {
+            None => take(None),
+            // Another replica may have brought a decision by now.
+            Some((shared, settling)) => shared.settle_late(led.call, settling, take),
         }
     }
 
@@ -365,6 +256,13 @@ impl<W: Wire> Pipeline<W> {
         tokio::join!(self.inbox.keep_deadlines(), clock::every(HOUSEKEEPING, forget));
     }
 
+    /// Waits until everything that goes on behind answers is over.
+    pub async fn flush(&self) {
+        if let Some(shared) = &self.shared {
+            shared.flush().await;
+        }
+    }
+
     /// The message bus.
     pub fn wire(&self) -> &W {
         &self.wire
@@ -373,24 +271,5 @@ impl<W: Wire> Pipeline<W> {
     /// How many calls are remembered, and how many messages are waited for or may be answered late.
     pub fn sizes(&self) -> (usize, (usize, usize)) {
         (self.memory.len(), self.inbox.len())
-    }
-}
-
-fn result_of(miss: Miss) -> MessageResult {
-    match miss {
-        Miss::NoResponders => MessageResult::NoResponders,
-        Miss::Silence { connection_lost: false } => MessageResult::Timeout,
-        Miss::NotSent | Miss::Interrupted | Miss::Silence { connection_lost: true } => {
-            MessageResult::Disconnected
-        }
-    }
-}
-
-fn advice(rejection: reply::Rejection) -> &'static str {
-    if rejection == reply::Rejection::JetstreamAck {
-        "a JetStream stream captures the connector's subject and answers before the workers do; \
-         give the stream another subject, or set no_ack on it"
-    } else {
-        "a worker's reply is not a decision"
     }
 }

@@ -18,4 +18,12 @@ impl Random {
     pub fn next(&self) -> u64 {
         self.key.hash_one(self.count.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The next twelve bytes.
+    pub fn nonce(&self) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        let bytes = self.next().to_le_bytes().into_iter().chain(self.next().to_le_bytes());
+        nonce.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        nonce
+    }
 }

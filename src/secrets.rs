@@ -23,6 +23,7 @@ use crate::{
         call_id::HashKey,
         connector::ConnectorName,
         credentials::{AuthFault, BasicCredential, Credentials},
+        seal::SealKeys,
     },
     metrics::Metrics,
 };
@@ -34,8 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The largest secret.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// The shortest key of the hash behind call ids.
-const HASH_KEY_BYTES_MIN: usize = 32;
+/// The shortest secret that keys are made of.
+const KEY_BYTES_MIN: usize = 32;
 
 /// Why a secret cannot be used. Says nothing about what is in the file.
 #[derive(Debug)]
@@ -74,7 +75,19 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// Makes something of the contents of some files, in their order.
-type Build<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
+type Build<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, Unfit> + Send + Sync>;
+
+/// Which of the files holds something that cannot be used, and why.
+struct Unfit {
+    at: usize,
+    what: String,
+}
+
+impl From<String> for Unfit {
+    fn from(what: String) -> Self {
+        Self { at: 0, what }
+    }
+}
 
 /// What is made of the contents of some files; remade when they change.
 pub struct Live<T> {
@@ -88,7 +101,7 @@ impl<T> Live<T> {
     fn open(
         kind: &'static str,
         files: Vec<PathBuf>,
-        build: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+        build: impl Fn(&[Vec<u8>]) -> Result<T, Unfit> + Send + Sync + 'static,
     ) -> Result<Self, Vec<(usize, SecretFault)>> {
         let (mut contents, mut faults) = (Vec::new(), Vec::new());
         for (at, file) in files.iter().enumerate() {
@@ -100,9 +113,9 @@ impl<T> Live<T> {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let value = build(&contents).map_err(|what| {
-            let file = files.first().cloned().unwrap_or_default();
-            vec![(0, SecretFault { file, what })]
+        let value = build(&contents).map_err(|Unfit { at, what }| {
+            let file = files.get(at).cloned().unwrap_or_default();
+            vec![(at, SecretFault { file, what })]
         })?;
         let current = RwLock::new((contents, Arc::new(value)));
         Ok(Self { kind, files, build: Box::new(build), current })
@@ -132,8 +145,8 @@ impl<T: Send + Sync> Reload for Live<T> {
         if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == contents {
             return Ok(false);
         }
-        let value = (self.build)(&contents).map_err(|what| {
-            let file = self.files.first().cloned().unwrap_or_default();
+        let value = (self.build)(&contents).map_err(|Unfit { at, what }| {
+            let file = self.files.get(at).cloned().unwrap_or_default();
             SecretFault { file, what }
         })?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = (contents, Arc::new(value));
@@ -164,6 +177,8 @@ impl Auth {
 pub struct Secrets {
     /// The key of the hash behind call ids.
     pub hash_key: Arc<Live<HashKey>>,
+    /// What seals records that replicas share.
+    pub seal_keys: Arc<Live<SealKeys>>,
     /// Who may call, by connector.
     pub auth: Vec<(ConnectorName, Auth)>,
     /// How the bridge shows itself to NATS.
@@ -188,12 +203,13 @@ impl Secrets {
             };
             auth.extend(credentials.map(|credentials| (name.clone(), credentials)));
         }
+        let seal_keys = opening.seal_keys(config);
         let nats = opening.nats(&config.nats.auth);
-        match (hash_key, nats, opening.faults.is_empty()) {
-            (Some(hash_key), Some(nats), true) => {
-                Ok(Self { hash_key, auth, nats, reloads: opening.reloads })
+        match (hash_key, seal_keys, nats, opening.faults.is_empty()) {
+            (Some(hash_key), Some(seal_keys), Some(nats), true) => {
+                Ok(Self { hash_key, seal_keys, auth, nats, reloads: opening.reloads })
             }
-            (_, _, _) => Err(ConfigError(opening.faults)),
+            (_, _, _, _) => Err(ConfigError(opening.faults)),
         }
     }
 
@@ -263,7 +279,7 @@ impl Opening {
         kind: &'static str,
         files: Vec<PathBuf>,
         key_of: impl Fn(usize) -> String,
-        build: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+        build: impl Fn(&[Vec<u8>]) -> Result<T, Unfit> + Send + Sync + 'static,
     ) -> Option<Arc<Live<T>>> {
         match Live::open(kind, files, build) {
             Ok(live) => {
@@ -292,12 +308,23 @@ impl Opening {
             |_| "calls.hash_key_file".to_owned(),
             |secrets| match secrets.first() {
                 None => Ok(HashKey::public()),
-                Some(secret) if secret.len() >= HASH_KEY_BYTES_MIN => {
-                    Ok(HashKey::from_secret(secret))
-                }
-                Some(_) => Err(format!("is shorter than {HASH_KEY_BYTES_MIN} bytes")),
+                Some(secret) if secret.len() >= KEY_BYTES_MIN => Ok(HashKey::from_secret(secret)),
+                Some(_) => Err(format!("is shorter than {KEY_BYTES_MIN} bytes").into()),
             },
         )
+    }
+
+    fn seal_keys(&mut self, config: &Config) -> Option<Arc<Live<SealKeys>>> {
+        let files = config.calls.encryption_key_files.clone();
+        let key_of = |at| format!("calls.encryption_key_files[{at}]");
+        self.open("encryption_key", files, key_of, |secrets| {
+            match secrets.iter().position(|secret| secret.len() < KEY_BYTES_MIN) {
+                Some(at) => {
+                    Err(Unfit { at, what: format!("is shorter than {KEY_BYTES_MIN} bytes") })
+                }
+                None => Ok(SealKeys::from_secrets(secrets.iter().map(Vec::as_slice))),
+            }
+        })
     }
 
     fn basic(
@@ -348,7 +375,8 @@ impl Opening {
     ) -> Option<Arc<Live<T>>> {
         let build = move |secrets: &[Vec<u8>]| {
             let secret = secrets.first().map(Vec::as_slice).unwrap_or_default();
-            read(std::str::from_utf8(secret).map_err(|_| "is not UTF-8")?)
+            let secret = std::str::from_utf8(secret).map_err(|_| "is not UTF-8".to_owned())?;
+            read(secret).map_err(Unfit::from)
         };
         self.open("nats", vec![file.to_owned()], |_| format!("nats.{key}"), build)
     }

@@ -248,10 +248,8 @@ fn cached(section: Section<'_>) -> CachedRules {
         by,
         max_age: section.or("max_age", 86_400 * second, units::duration(second..=year)),
         max_entries: section.or("max_entries", 10_000, units::number(1..=10_000_000)),
+        shared: section.or("shared", false, units::boolean),
     };
-    if section.or("shared", false, units::boolean) {
-        section.fault("shared", NOT_YET);
-    }
     section.finish();
     rules
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{
-    AuthSettings, Config, ConnectorSettings, FORMATS, LEVELS, NatsAuth,
+    AuthSettings, Config, ConnectorSettings, FORMATS, LEVELS, NatsAuth, STORES,
     connectors::default_word,
     units::{write_duration, write_size},
 };
@@ -25,7 +25,19 @@ fn value(config: &Config) -> Value {
         .map(|settings| (settings.connector.name.to_string(), connector(settings)))
         .collect();
     let mut calls = object([
-        ("store", "memory".into()),
+        (
+            "store",
+            STORES
+                .iter()
+                .find(|(_, store)| *store == config.calls.store)
+                .map(|(word, _)| *word)
+                .into(),
+        ),
+        ("create", config.calls.create.into()),
+        (
+            "encryption_key_files",
+            config.calls.encryption_key_files.iter().map(|file| path(file)).collect(),
+        ),
         ("replay_window", write_duration(config.calls.replay_window).into()),
         ("max_entries", config.calls.max_entries.into()),
     ]);
@@ -83,6 +95,7 @@ fn connector(settings: &ConnectorSettings) -> Value {
             "by": cached.by,
             "max_age": write_duration(cached.max_age),
             "max_entries": cached.max_entries,
+            "shared": cached.shared,
         });
         fallback.insert("cached".to_owned(), cached);
     }

@@ -50,7 +50,7 @@ log: {level: loud, colour: red}
 nats:
   servers: ["nats://user:s3cret@host:4222", "http://x"]
   user: bridge
-calls: {store: jetstream, max_entries: 0}
+calls: {store: redis, max_entries: 0, encryption_key_files: [""]}
 connectors:
   "bad name":
     protocol: entra
@@ -79,7 +79,8 @@ connectors:
         "nats.servers[0]: holds credentials; name them by file (line 7)",
         r#"nats.servers[1]: "http://x" is not a URL as nats://host:4222 (line 7)"#,
         "nats.user: goes together with password_file (line 8)",
-        r#"calls.store: "jetstream" is not supported by this version (line 9)"#,
+        r#"calls.store: "redis" is none of memory, jetstream (line 9)"#,
+        "calls.encryption_key_files[0]: is empty (line 9)",
         "calls.max_entries: 0 is outside 1 to 10000000 (line 9)",
         "connectors.bad name: the name of a connector is 1 to 64 of A-Z, a-z, 0-9, _ and - (line 11)",
         r#"connectors.bad name.step: "before-token" is no step of entra; it has after-federation, before-create (line 13)"#,
@@ -132,7 +133,6 @@ fn what_this_version_does_not_have_is_refused_and_not_ignored() {
         "playground_listen: 127.0.0.1:8081",
         "trusted_proxies: [10.0.0.0/8]",
         "nats: {tls: {ca_file: x}}",
-        "calls: {encryption_key_files: [x]}",
     ];
     for row in rows {
         let faults = faults(&format!("{LEAST}{row}\n"));
@@ -148,7 +148,7 @@ admin_listen: 127.0.0.1:0
 log: {level: debug, format: text}
 nats: {servers: [nats://a:4222, nats://b:4222], user: bridge, password_file: /secrets/nats}
 traces: {trust_incoming: true}
-calls: {replay_window: 1m, hash_key_file: /secrets/hash}
+calls: {store: jetstream, create: false, encryption_key_files: [/secrets/new, /secrets/old], replay_window: 1m, hash_key_file: /secrets/hash}
 connectors:
   token:
     protocol: b2c
@@ -158,7 +158,7 @@ connectors:
     claims: {require: [email], return: [tier, "extension_x"], require_message: 'Say "please"'}
     fallback:
       default: refuse
-      cached: {by: [email], max_age: 1h, max_entries: 5}
+      cached: {by: [email], max_age: 1h, max_entries: 5, shared: true}
       messages: {de: "Später", pt-BR: "Mais tarde"}
 "#;
     let config = Config::parse(text).unwrap();
@@ -172,6 +172,7 @@ connectors:
 fn what_is_unsafe_is_warned_about() {
     let text = r#"
 shutdown_grace: 10s
+calls: {store: jetstream}
 connectors:
   a:
     protocol: b2c-policy
@@ -183,6 +184,7 @@ connectors:
     for what in [
         "shutdown_grace",
         "calls.hash_key_file",
+        "calls.encryption_key_files",
         "connectors.a.auth: none",
         "connectors.a.fallback.default: continue",
         "connectors.a.fallback.cached.by",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AuthSettings, Config, ConnectorSettings, units::write_duration};
+use super::{AuthSettings, CallStore, Config, ConnectorSettings, units::write_duration};
 use crate::domain::fallback::DefaultAnswer;
 
 /// Kept back at the end of a shutdown.
@@ -24,6 +24,17 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         warnings.push(
             "calls.hash_key_file: without it, whoever sees a call id can find the claims behind \
              it by trying"
+                .to_owned(),
+        );
+    }
+    let shares_decisions = config.connectors.iter().any(|settings| {
+        settings.connector.fallback.cached.as_ref().is_some_and(|cached| cached.shared)
+    });
+    let is_shared = config.calls.store == CallStore::Jetstream || shares_decisions;
+    if is_shared && config.calls.encryption_key_files.is_empty() {
+        warnings.push(
+            "calls.encryption_key_files: without them, whoever can read the streams in NATS can \
+             read the answers that are shared"
                 .to_owned(),
         );
     }

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use serde::{Deserialize, Serialize};
+
 /// A decision about one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -25,7 +27,8 @@ impl Decision {
 }
 
 /// The kind of a decision. Without regard to case, the names are those of the callers' contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// See [`Decision::Continue`].
     Continue,

@@ -45,6 +45,8 @@ pub struct CachedRules {
     pub max_age: Duration,
     /// How many are kept.
     pub max_entries: u64,
+    /// Whether all replicas share them.
+    pub shared: bool,
 }
 
 /// A decision kept for a fallback.

@@ -1,5 +1,7 @@
 //! How a call can end.
 
+use serde::{Deserialize, Serialize};
+
 use super::protocol::Answer;
 
 /// The end of one request that became a call.
@@ -14,7 +16,8 @@ pub struct Outcome {
 }
 
 /// Where an answer comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A worker decided this call, now.
     Worker,
@@ -39,7 +42,8 @@ impl Source {
 }
 
 /// Why a call got a fallback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No worker answered before the deadline.
     Timeout,

@@ -17,6 +17,8 @@ pub enum Begin {
     Lead {
         /// Messages whose decision was not received.
         unanswered: u32,
+        /// The round whose ValidationError is not to be replayed again, if that is why.
+        over: Option<Round>,
     },
     /// Another request is asking; wait for what it gets.
     Join,
@@ -24,7 +26,36 @@ pub enum Begin {
     Replay(Answer),
 }
 
-/// What is remembered of one call.
+/// What a worker has decided about a call, and what has become of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The answer that the decision is.
+    pub answer: Answer,
+    /// Whether it was written to a caller that was still there.
+    pub delivered: bool,
+    /// Whether a repeated call got it already.
+    pub replayed: bool,
+}
+
+impl Decided {
+    /// A decision that has just come.
+    pub fn new(answer: Answer) -> Self {
+        Self { answer, delivered: false, replayed: false }
+    }
+
+    /// Whether it speaks of one form, which the person may post again unchanged.
+    pub fn is_about_form(&self) -> bool {
+        self.answer.action == Some(Action::ValidationError)
+    }
+
+    /// Whether a repeated call has to be decided anew.
+    pub fn is_over(&self) -> bool {
+        self.is_about_form() && (self.delivered || self.replayed)
+    }
+}
+
+/// What is remembered of one call in this process. What all replicas see is a
+/// [`super::shared::SharedRecord`].
 #[derive(Debug)]
 pub struct Record {
     round: Round,
@@ -41,8 +72,8 @@ enum Phase {
     },
     /// Answered with a fallback; a late decision is still welcome.
     Undecided { unanswered: u32 },
-    /// Decided. A ValidationError is replayed once, where it was not delivered.
-    Decided { answer: Answer, delivered: bool, replayed: bool },
+    /// A ValidationError is replayed once, where it was not delivered.
+    Decided(Decided),
 }
 
 impl Record {
@@ -60,44 +91,51 @@ impl Record {
     pub fn ends(&self) -> Option<Instant> {
         match self.phase {
             Phase::InFlight { .. } => None,
-            Phase::Undecided { .. } | Phase::Decided { .. } => Some(self.ends),
+            Phase::Undecided { .. } | Phase::Decided(_) => Some(self.ends),
         }
     }
 
     /// The answer decided in `round`, if there is one.
     pub fn decided(&self, round: Round) -> Option<&Answer> {
         match &self.phase {
-            Phase::Decided { answer, .. } if self.round == round => Some(answer),
-            Phase::Decided { .. } | Phase::InFlight { .. } | Phase::Undecided { .. } => None,
+            Phase::Decided(decided) if self.round == round => Some(&decided.answer),
+            Phase::Decided(_) | Phase::InFlight { .. } | Phase::Undecided { .. } => None,
         }
     }
 
-    /// A request for the call. `new_round` is used where it has to be decided anew.
-    pub fn ask(&mut self, new_round: Round, now: Instant) -> Begin {
+    /// A request for the call. `new_round` is used where it has to be decided anew. Where the call
+    /// is shared with other replicas, only they all know whether a ValidationError was delivered
+    /// or replayed: the request leads, and asks the store.
+    pub fn ask(&mut self, new_round: Round, is_shared: bool, now: Instant) -> Begin {
         let is_over = self.ends().is_some_and(|ends| now >= ends);
-        let begin = match &mut self.phase {
+        let over = match &mut self.phase {
             Phase::InFlight { .. } => return Begin::Join,
-            Phase::Undecided { .. } | Phase::Decided { .. } if is_over => {
-                Begin::Lead { unanswered: 0 }
-            }
+            Phase::Undecided { .. } | Phase::Decided(_) if is_over => None,
             // The round goes on: the first decision of either message counts.
             Phase::Undecided { unanswered } => {
                 let unanswered = *unanswered;
                 self.phase = Phase::InFlight { arrived: now };
-                return Begin::Lead { unanswered };
+                return Begin::Lead { unanswered, over: None };
             }
-            Phase::Decided { answer, delivered, replayed } => {
-                let is_form = answer.action == Some(Action::ValidationError);
-                if is_form && (*delivered || *replayed) {
-                    Begin::Lead { unanswered: 0 }
-                } else {
-                    *replayed = true;
-                    return Begin::Replay(answer.clone());
-                }
+            Phase::Decided(decided) if decided.is_over() => Some(self.round),
+            Phase::Decided(decided) if decided.is_about_form() && is_shared => None,
+            Phase::Decided(decided) => {
+                decided.replayed = true;
+                return Begin::Replay(decided.answer.clone());
             }
         };
         *self = Self::lead(new_round, now);
-        begin
+        Begin::Lead { unanswered: 0, over }
+    }
+
+    /// The store says which round this request goes on with.
+    pub fn go_on_in(&mut self, round: Round) {
+        self.round = round;
+    }
+
+    /// The store says what was decided in `round`, and until when that is remembered.
+    pub fn learn(&mut self, round: Round, decided: Decided, ends: Instant) {
+        *self = Self { round, phase: Phase::Decided(decided), ends };
     }
 
     /// A worker's decision for `round` is here. `false` where it comes too late to count.
@@ -105,12 +143,12 @@ impl Record {
         let is_open = match self.phase {
             Phase::InFlight { .. } => true,
             Phase::Undecided { .. } => now < self.ends,
-            Phase::Decided { .. } => false,
+            Phase::Decided(_) => false,
         };
         if self.round != round || !is_open {
             return false;
         }
-        self.phase = Phase::Decided { answer, delivered: false, replayed: false };
+        self.phase = Phase::Decided(Decided::new(answer));
         self.ends = now + window;
         true
     }
@@ -126,12 +164,15 @@ impl Record {
         }
     }
 
-    /// The recorded answer of `round` was written to a caller that was still there.
-    pub fn deliver(&mut self, round: Round) {
-        if let Phase::Decided { delivered, .. } = &mut self.phase
-            && self.round == round
-        {
-            *delivered = true;
+    /// The recorded answer of `round` was written to a caller that was still there. Returns
+    /// whether that changes what a repeated call gets.
+    pub fn deliver(&mut self, round: Round) -> bool {
+        match &mut self.phase {
+            Phase::Decided(decided) if self.round == round => {
+                decided.delivered = true;
+                decided.is_about_form()
+            }
+            Phase::Decided(_) | Phase::InFlight { .. } | Phase::Undecided { .. } => false,
         }
     }
 }
@@ -160,11 +201,11 @@ mod tests {
             let mut record = decided(action, now);
             record.deliver(Round(1));
             for after in [0, 1_000, 44_999] {
-                let begin = record.ask(Round(2), now + ms(after));
+                let begin = record.ask(Round(2), false, now + ms(after));
                 assert_eq!(begin, Begin::Replay(answer(action)), "{action:?} after {after} ms");
             }
-            let begin = record.ask(Round(2), now + WINDOW);
-            assert_eq!(begin, Begin::Lead { unanswered: 0 });
+            let begin = record.ask(Round(2), false, now + WINDOW);
+            assert_eq!(begin, Begin::Lead { unanswered: 0, over: None });
             assert_eq!(record.round(), Round(2));
         }
     }
@@ -173,26 +214,52 @@ mod tests {
     fn a_validation_error_is_replayed_only_undelivered_and_once() {
         let now = start();
         let replay = Begin::Replay(answer(Action::ValidationError));
-        let anew = Begin::Lead { unanswered: 0 };
+        let anew = Begin::Lead { unanswered: 0, over: Some(Round(1)) };
 
         let mut delivered = decided(Action::ValidationError, now);
         delivered.deliver(Round(1));
-        assert_eq!(delivered.ask(Round(2), now + ms(1)), anew);
+        assert_eq!(delivered.ask(Round(2), false, now + ms(1)), anew);
 
         let mut undelivered = decided(Action::ValidationError, now);
-        assert_eq!(undelivered.ask(Round(2), now + ms(1)), replay);
-        assert_eq!(undelivered.ask(Round(2), now + ms(2)), anew);
+        assert_eq!(undelivered.ask(Round(2), false, now + ms(1)), replay);
+        assert_eq!(undelivered.ask(Round(2), false, now + ms(2)), anew);
 
         let mut other_round = decided(Action::ValidationError, now);
         other_round.deliver(Round(7));
-        assert_eq!(other_round.ask(Round(2), now + ms(1)), replay);
+        assert_eq!(other_round.ask(Round(2), false, now + ms(1)), replay);
+    }
+
+    #[test]
+    fn where_the_call_is_shared_the_store_is_asked_about_a_validation_error_and_nothing_else() {
+        let now = start();
+        let mut undelivered = decided(Action::ValidationError, now);
+        let begin = undelivered.ask(Round(2), true, now + ms(1));
+        assert_eq!(begin, Begin::Lead { unanswered: 0, over: None });
+        let mut delivered = decided(Action::ValidationError, now);
+        delivered.deliver(Round(1));
+        let begin = delivered.ask(Round(2), true, now + ms(1));
+        assert_eq!(begin, Begin::Lead { unanswered: 0, over: Some(Round(1)) });
+        let mut blocked = decided(Action::ShowBlockPage, now);
+        let begin = blocked.ask(Round(2), true, now + ms(1));
+        assert_eq!(begin, Begin::Replay(answer(Action::ShowBlockPage)));
+    }
+
+    #[test]
+    fn what_the_store_says_takes_the_place_of_what_was_known_here() {
+        let now = start();
+        let mut record = Record::lead(Round(1), now);
+        record.go_on_in(Round(7));
+        assert!(!record.decide(Round(1), answer(Action::Continue), now, WINDOW));
+        record.learn(Round(7), Decided::new(answer(Action::Continue)), now + ms(10));
+        assert_eq!(record.decided(Round(7)), Some(&answer(Action::Continue)));
+        assert_eq!(record.ends(), Some(now + ms(10)));
     }
 
     #[test]
     fn a_call_in_flight_is_joined_however_long_it_takes() {
         let now = start();
         let mut record = Record::lead(Round(1), now);
-        assert_eq!(record.ask(Round(2), now + WINDOW * 2), Begin::Join);
+        assert_eq!(record.ask(Round(2), false, now + WINDOW * 2), Begin::Join);
         assert_eq!(record.ends(), None);
     }
 
@@ -201,14 +268,17 @@ mod tests {
         let now = start();
         let mut record = Record::lead(Round(1), now);
         record.fall_back(Round(1), 1, WINDOW);
-        assert_eq!(record.ask(Round(2), now + ms(20_000)), Begin::Lead { unanswered: 1 });
+        assert_eq!(
+            record.ask(Round(2), false, now + ms(20_000)),
+            Begin::Lead { unanswered: 1, over: None }
+        );
         assert_eq!(record.round(), Round(1));
-        assert_eq!(record.ask(Round(2), now + ms(20_000)), Begin::Join);
+        assert_eq!(record.ask(Round(2), false, now + ms(20_000)), Begin::Join);
         // The first message's reply decides the second request.
         assert!(record.decide(Round(1), answer(Action::Continue), now + ms(21_000), WINDOW));
         assert!(!record.decide(Round(1), answer(Action::ShowBlockPage), now + ms(22_000), WINDOW));
         record.fall_back(Round(1), 2, WINDOW);
-        let begin = record.ask(Round(2), now + ms(23_000));
+        let begin = record.ask(Round(2), false, now + ms(23_000));
         assert_eq!(begin, Begin::Replay(answer(Action::Continue)), "a fallback overwrites nothing");
     }
 
@@ -230,7 +300,10 @@ mod tests {
         let now = start();
         let mut record = Record::lead(Round(1), now);
         record.fall_back(Round(1), 3, WINDOW);
-        assert_eq!(record.ask(Round(2), now + WINDOW), Begin::Lead { unanswered: 0 });
+        assert_eq!(
+            record.ask(Round(2), false, now + WINDOW),
+            Begin::Lead { unanswered: 0, over: None }
+        );
         assert_eq!(record.round(), Round(2));
     }
 }

@@ -6,11 +6,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 
 use super::NatsWire;
-use crate::{
-    domain::connector::Subject,
-    lane::Lane,
-    pipeline::{Pipeline, Wire},
-};
+use crate::{domain::connector::Subject, lane::Lane, pipeline::Pipeline, wire::Wire};
 
 /// How often workers are asked.
 pub const WORKERS_ASKED_EVERY: Duration = Duration::from_secs(15);

@@ -109,6 +109,7 @@ impl Running {
         while let Some(Some(message)) = connection.replies.next().now_or_never() {
             reply(pipeline, message);
         }
+        pipeline.wire().connection_lost();
         pipeline.connection_lost();
     }
 

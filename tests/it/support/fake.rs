@@ -3,28 +3,39 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use connector_bridge::{
     clock,
-    config::Config,
-    domain::reply::{CacheControl, Reply, ServiceError},
+    config::{CallStore, Config},
+    domain::{
+        call_id::CallId,
+        reply::{CacheControl, Reply, ServiceError},
+        shared::{Revision, UnixMs},
+    },
     http::{Endpoint, Front, connection::Progress},
     inbox::{Arrival, Token},
     lane::Lane,
     memory::Memory,
     metrics::Metrics,
-    pipeline::{Message, NotSent, Pipeline, Wire},
+    pipeline::Pipeline,
     random::Random,
     secrets::Secrets,
+    store::{SharedCalls, Store, StoreFault, Written},
+    wire::{Message, NotSent, Wire},
 };
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::sync::{mpsc, watch};
+
+use super::fake_store::FakeStore;
 
 /// What the worker does with a message.
 #[derive(Clone, Debug)]
@@ -62,6 +73,52 @@ pub(crate) struct ScriptedWire {
     got: Mutex<Vec<Got>>,
     connected: watch::Sender<bool>,
     arrivals: mpsc::UnboundedSender<(Token, Arrival)>,
+    store: Arc<FakeStore>,
+    is_dead: AtomicBool,
+}
+
+impl Store for ScriptedWire {
+    fn is_available(&self) -> bool {
+        self.store.is_available()
+    }
+
+    async fn available(&self) {
+        self.store.available().await;
+    }
+
+    fn wall(&self) -> UnixMs {
+        self.store.wall()
+    }
+
+    async fn read(
+        &self,
+        call: CallId,
+        end: Instant,
+    ) -> Result<(Revision, Option<Bytes>), StoreFault> {
+        self.live().await;
+        self.store.read(call, end).await
+    }
+
+    async fn write(
+        &self,
+        call: CallId,
+        revision: Revision,
+        life_seconds: u64,
+        record: Vec<u8>,
+        end: Instant,
+    ) -> Result<Written, StoreFault> {
+        self.live().await;
+        self.store.write(call, revision, life_seconds, record, end).await
+    }
+}
+
+impl ScriptedWire {
+    /// Whoever is dead gets no further.
+    async fn live(&self) {
+        if self.is_dead.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    }
 }
 
 impl Wire for ScriptedWire {
@@ -74,6 +131,7 @@ impl Wire for ScriptedWire {
     }
 
     async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
+        self.live().await;
         assert!(self.is_connected(), "nothing is sent while disconnected");
         self.got.lock().unwrap().push(Got {
             call_id: message.call_id.to_string(),
@@ -148,6 +206,19 @@ impl Bridge {
 
     /// Any configuration.
     pub(crate) fn with(config: &str, script: &[Worker]) -> Self {
+        Self::at_store(config, script, &Arc::new(FakeStore::new()))
+    }
+
+    /// A replica of [`Self::new`] that shares its calls by way of `store`.
+    pub(crate) fn replica(more: &str, script: &[Worker], store: &Arc<FakeStore>) -> Self {
+        let config = format!(
+            "calls: {{store: jetstream}}\nconnectors:\n  c: {{protocol: entra, step: before-create, auth: none, {more}}}"
+        );
+        Self::at_store(&config, script, store)
+    }
+
+    /// Any configuration, at a store that others may share.
+    pub(crate) fn at_store(config: &str, script: &[Worker], store: &Arc<FakeStore>) -> Self {
         let config = Config::parse(config).unwrap_or_else(|error| panic!("{error}\n{config}"));
         let secrets = Secrets::open(&config).unwrap();
         let metrics = Metrics::new().unwrap();
@@ -157,9 +228,17 @@ impl Bridge {
             got: Mutex::default(),
             connected: watch::Sender::new(true),
             arrivals,
+            store: Arc::clone(store),
+            is_dead: AtomicBool::new(false),
         };
-        let memory = Memory::new(config.calls.replay_window, config.calls.max_entries);
-        let pipeline = Arc::new(Pipeline::new(wire, memory));
+        let wire = Arc::new(wire);
+        let window = config.calls.replay_window;
+        let memory = Memory::new(window, config.calls.max_entries);
+        let shared = (config.calls.store == CallStore::Jetstream).then(|| {
+            let keys = Arc::clone(&secrets.seal_keys);
+            SharedCalls::new(Arc::clone(&wire), window, keys, metrics.clone())
+        });
+        let pipeline = Arc::new(Pipeline::new(wire, memory, shared));
         let keeper = Arc::clone(&pipeline);
         tokio::spawn(async move { keeper.keep().await });
         let reader = Arc::clone(&pipeline);
@@ -250,6 +329,11 @@ impl Bridge {
     /// The attempts of the messages that the worker got so far.
     pub(crate) fn attempts(&self) -> Vec<u32> {
         self.got().iter().map(|got| got.attempt).collect()
+    }
+
+    /// From now on nothing that it does reaches anyone.
+    pub(crate) fn kill(&self) {
+        self.wire().is_dead.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn disconnect(&self) {

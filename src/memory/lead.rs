@@ -1,0 +1,158 @@
+//! Leading a call: the right to have it decided, and the duty to say how it ended.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Ended, Memory, decided};
+use crate::domain::{
+    call_id::CallId,
+    claiming::Claim,
+    outcome::Outcome,
+    protocol::Answer,
+    record::{Decided, Round},
+};
+
+/// Which call is led, and how far that is.
+#[derive(Clone, Copy, Debug)]
+pub struct Led {
+    /// The call.
+    pub call: CallId,
+    /// The round in which it is decided.
+    pub round: Round,
+    /// Messages that may have reached a worker without their decision having come back.
+    pub unanswered: u32,
+    /// Its claim in the store.
+    pub claim: Option<Claim>,
+}
+
+/// The right and the duty to have a call decided. Dropped without an end, as after a panic, it
+/// counts as a fallback, and those who joined get nothing.
+pub struct Lead {
+    memory: Option<(Arc<Memory>, CallId)>,
+    round: Round,
+    unanswered: u32,
+    over: Option<Round>,
+    claim: Option<Claim>,
+}
+
+impl Lead {
+    /// A call that nobody joins and nothing remembers.
+    pub fn alone() -> Self {
+        Self { memory: None, round: Round(0), unanswered: 0, over: None, claim: None }
+    }
+
+    /// What is led, where it is remembered and not decided yet.
+    pub fn led(&self) -> Option<Led> {
+        let (_, call) = self.memory.as_ref()?;
+        let Self { round, unanswered, claim, .. } = *self;
+        Some(Led { call: *call, round, unanswered, claim })
+    }
+
+    /// The round in which it is decided.
+    pub fn round(&self) -> Round {
+        self.round
+    }
+
+    /// Messages that may have reached a worker without their decision having come back.
+    pub fn unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// A round whose ValidationError is known to be delivered or replayed.
+    pub fn over(&self) -> Option<Round> {
+        self.over
+    }
+
+    /// The number of the message that is sent next.
+    pub fn attempt(&self) -> u32 {
+        self.unanswered + 1
+    }
+
+    /// A message went out; it may have reached a worker.
+    pub fn sent(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// The last message certainly reached nobody.
+    pub fn reached_nobody(&mut self) {
+        self.unanswered -= 1;
+    }
+
+    /// Whether an earlier message than the last may still bring the decision.
+    pub fn is_contested(&self) -> bool {
+        self.unanswered > 1
+    }
+
+    pub(super) fn of(
+        memory: Arc<Memory>,
+        call: CallId,
+        round: Round,
+        unanswered: u32,
+        over: Option<Round>,
+    ) -> Self {
+        Self { memory: Some((memory, call)), round, unanswered, over, claim: None }
+    }
+
+    /// The store says which round goes on, after how many messages, and what the claim is.
+    pub fn go_on_in(&mut self, round: Round, unanswered: u32, claim: Option<Claim>) {
+        if let Some((memory, call)) = &self.memory {
+            memory.go_on_in(*call, self.round, round);
+        }
+        (self.round, self.unanswered, self.claim) = (round, unanswered, claim);
+    }
+
+    /// The store says what was decided, and until when that counts.
+    pub fn learn(&mut self, learned: Decided, ends: Instant, ended: Ended) -> Ended {
+        if let Some((memory, call)) = self.memory.take() {
+            memory.learn(call, learned, ends, &ended);
+        }
+        ended
+    }
+
+    /// The decision that an earlier message has brought in the meantime.
+    pub fn decided(&self) -> Option<Outcome> {
+        let (memory, call) = self.memory.as_ref().filter(|_| self.unanswered > 0)?;
+        memory.recorded(*call, self.round).map(decided)
+    }
+
+    /// What an earlier message than the last brings, where it may still bring the decision.
+    pub fn decided_by_another(&self) -> Option<oneshot::Receiver<Ended>> {
+        let (memory, call) = self.memory.as_ref().filter(|_| self.is_contested())?;
+        let round = self.round;
+        let mut state = memory.lock();
+        let entry = state.calls.get_mut(call).filter(|entry| entry.record.round() == round)?;
+        let receiver = entry.join();
+        if let Some(answer) = entry.record.decided(round) {
+            let outcome = decided(answer.clone());
+            entry.tell(&Ended { round, outcome });
+        }
+        Some(receiver)
+    }
+
+    /// A worker's decision. Returns the answer that counts, and whether it is this one: an earlier
+    /// message may have brought another first.
+    pub fn decide(&mut self, answer: Answer, now: Instant) -> (Answer, bool) {
+        let Some((memory, call)) = self.memory.take() else { return (answer, true) };
+        match memory.decide(call, self.round, &answer, now) {
+            true => (answer, true),
+            false => (memory.recorded(call, self.round).unwrap_or(answer), false),
+        }
+    }
+
+    /// No decision came: everyone who joined gets `outcome`. Returns what counts: a decision may
+    /// have come at the last moment.
+    pub fn fall_back(&mut self, outcome: Outcome) -> Outcome {
+        let Some((memory, call)) = self.memory.take() else { return outcome };
+        memory.fall_back(call, self.round, self.unanswered, Some(&outcome));
+        memory.recorded(call, self.round).map_or(outcome, decided)
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if let Some((memory, call)) = self.memory.take() {
+            memory.fall_back(call, self.round, self.unanswered, None);
+        }
+    }
+}

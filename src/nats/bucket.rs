@@ -1,0 +1,253 @@
+//! The two buckets in JetStream: how they are defined, bound and, where that is wanted, created.
+//!
+//! Each is a stream named and laid out as NATS's key-value buckets are, so that `nats kv` shows
+//! it, but with a definition of its own: per-message TTL, reads from the leader only, memory
+//! storage. The client's key-value API loses TTLs on update and reads stale values.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap,
+    jetstream::stream::{Config as StreamConfig, DiscardPolicy, Info, StorageType},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::NatsWire;
+use crate::{
+    clock,
+    config::{CallStore, Config},
+    store::StoreFault,
+};
+
+/// The bucket of calls, where they are shared.
+pub(super) fn of_calls(config: &Config) -> Option<Bucket> {
+    let calls = &config.calls;
+    let deadlines = config.connectors.iter().map(|settings| settings.connector.deadline);
+    let longest = calls.replay_window + deadlines.max().unwrap_or_default();
+    (calls.store == CallStore::Jetstream).then(|| Bucket {
+        name: "connector_bridge_calls",
+        max_age: (longest * 2).max(MAX_AGE_MIN),
+        max_bytes: bytes_for(calls.max_entries),
+        // Better without a claim than without somebody else's.
+        discard: DiscardPolicy::New,
+        create: calls.create,
+    })
+}
+
+/// Room for so many records of the usual size.
+fn bytes_for(entries: usize) -> u64 {
+    (entries as u64).saturating_mul(RECORD_BYTES_USUAL).clamp(BYTES_MIN, BYTES_MAX)
+}
+
+/// The least time that a bucket keeps records: longer than any call.
+const MAX_AGE_MIN: Duration = Duration::from_secs(120);
+
+/// A record with its subject, its headers and what the server adds.
+const RECORD_BYTES_USUAL: u64 = 1_024;
+
+/// The least and the most room that is asked for.
+const BYTES_MIN: u64 = 1024 * 1024;
+const BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// What a stream has to be like.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    /// The name, as `nats kv` shows it.
+    pub(super) name: &'static str,
+    /// Longer than any record lives: what the server does where it forgets a TTL.
+    pub(super) max_age: Duration,
+    pub(super) max_bytes: u64,
+    /// What happens when that is reached.
+    pub(super) discard: DiscardPolicy,
+    /// Whether the bridge creates it, and changes it where it is not as needed.
+    pub(super) create: bool,
+}
+
+/// The largest record: an answer or a decision, of a reply of at most 64 KiB, and its envelope.
+const RECORD_BYTES_MAX: i32 = 128 * 1024;
+
+/// The most copies in a cluster.
+const REPLICAS_MAX: usize = 3;
+
+/// The server's codes for what happens often.
+const STREAM_NOT_FOUND: u64 = 10_059;
+
+/// Why a bucket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BucketFault {
+    #[error("{}", match .0 {
+        StoreFault::Timeout => "no answer in time; the rights to ask may be missing",
+        StoreFault::Unavailable => "there is no JetStream, or no leader",
+        StoreFault::Full => "it is full",
+        StoreFault::Error => "an answer that makes no sense",
+    })]
+    Store(StoreFault),
+    #[error("there is no stream {0}, and calls.create is false")]
+    Missing(String),
+    #[error("the stream {stream} has {what}, and calls.create is false")]
+    Unfit { stream: String, what: &'static str },
+    #[error("{action}: {description} ({code})")]
+    Refused { action: &'static str, description: String, code: u64 },
+}
+
+/// An answer of the JetStream API.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Answer<T> {
+    Refused { error: Refusal },
+    Ok(T),
+}
+
+/// What the server says when it refuses.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Refusal {
+    #[serde(default)]
+    pub(super) err_code: u64,
+    #[serde(default)]
+    pub(super) description: String,
+}
+
+impl Refusal {
+    fn of(self, action: &'static str) -> BucketFault {
+        BucketFault::Refused { action, description: self.description, code: self.err_code }
+    }
+}
+
+impl Bucket {
+    /// The name of the stream.
+    pub(super) fn stream(&self) -> String {
+        format!("KV_{}", self.name)
+    }
+
+    /// The subject of a key.
+    pub(super) fn subject(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.name)
+    }
+
+    /// Makes sure that the stream is there and as needed.
+    pub(super) async fn bind(&self, wire: &NatsWire, time: Duration) -> Result<(), BucketFault> {
+        let api = Api { wire, stream: self.stream(), time };
+        let found = match api.ask::<Info>("INFO", Vec::new()).await? {
+            Answer::Ok(info) => Some(info.config),
+            Answer::Refused { error } if error.err_code == STREAM_NOT_FOUND => None,
+            Answer::Refused { error } => return Err(error.of("to look at the stream")),
+        };
+        let is_clustered = wire.is_clustered();
+        match found {
+            Some(found) if !self.create => match unfit(&found) {
+                Some(what) => Err(BucketFault::Unfit { stream: self.stream(), what }),
+                None => Ok(()),
+            },
+            Some(found) => self.mend(&api, found, is_clustered).await,
+            None if self.create => self.make(&api, is_clustered).await,
+            None => Err(BucketFault::Missing(self.stream())),
+        }
+    }
+
+    /// With as many copies as the cluster has servers, up to three.
+    async fn make(&self, api: &Api<'_>, is_clustered: bool) -> Result<(), BucketFault> {
+        let mut last = None;
+        for replicas in replicas(is_clustered, 0) {
+            match api.put("CREATE", &self.definition(replicas)).await? {
+                Answer::Ok(_) => {
+                    tracing::info!(stream = api.stream, replicas, "created a stream");
+                    return Ok(());
+                }
+                Answer::Refused { error } => last = Some(error.of("to create the stream")),
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+
+    /// Changes what must be otherwise; more copies where the cluster has grown.
+    async fn mend(
+        &self,
+        api: &Api<'_>,
+        found: StreamConfig,
+        is_clustered: bool,
+    ) -> Result<(), BucketFault> {
+        let wanted = |replicas| StreamConfig {
+            num_replicas: replicas,
+            allow_message_ttl: true,
+            max_messages_per_subject: 1,
+            max_age: found.max_age.max(self.max_age),
+            ..found.clone()
+        };
+        for replicas in replicas(is_clustered, found.num_replicas) {
+            if let Answer::Ok(_) = api.put("UPDATE", &wanted(replicas)).await? {
+                tracing::info!(stream = api.stream, replicas, "changed a stream");
+                return Ok(());
+            }
+        }
+        let wanted = wanted(found.num_replicas);
+        if wanted == found {
+            return Ok(());
+        }
+        match api.put("UPDATE", &wanted).await? {
+            Answer::Ok(_) => Ok(()),
+            Answer::Refused { error } => Err(error.of("to change the stream")),
+        }
+    }
+
+    fn definition(&self, num_replicas: usize) -> StreamConfig {
+        StreamConfig {
+            name: self.stream(),
+            description: Some("connector-bridge".to_owned()),
+            subjects: vec![self.subject(">")],
+            storage: StorageType::Memory,
+            num_replicas,
+            max_messages: -1,
+            max_messages_per_subject: 1,
+            max_consumers: -1,
+            max_age: self.max_age,
+            max_bytes: i64::try_from(self.max_bytes).unwrap_or(i64::MAX),
+            max_message_size: RECORD_BYTES_MAX,
+            discard: self.discard,
+            allow_message_ttl: true,
+            deny_delete: true,
+            ..StreamConfig::default()
+        }
+    }
+}
+
+/// How many copies to try for, the most first: more than there are.
+fn replicas(is_clustered: bool, found: usize) -> impl Iterator<Item = usize> {
+    let most = if is_clustered { REPLICAS_MAX } else { 1 };
+    (found + 1..=most).rev()
+}
+
+/// Why records would not be safe in a stream.
+fn unfit(found: &StreamConfig) -> Option<&'static str> {
+    if !found.allow_message_ttl {
+        Some("no allow_msg_ttl")
+    } else if found.max_messages_per_subject != 1 {
+        Some("not max_msgs_per_subject 1")
+    } else {
+        None
+    }
+}
+
+/// The JetStream API for one stream.
+struct Api<'a> {
+    wire: &'a NatsWire,
+    stream: String,
+    time: Duration,
+}
+
+impl Api<'_> {
+    async fn put(&self, verb: &str, config: &StreamConfig) -> Result<Answer<Info>, BucketFault> {
+        self.ask(verb, serde_json::to_vec(config).unwrap_or_default()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        verb: &str,
+        payload: Vec<u8>,
+    ) -> Result<Answer<T>, BucketFault> {
+        let subject = format!("$JS.API.STREAM.{verb}.{}", self.stream);
+        let end = clock::now() + self.time;
+        let answer = self.wire.request(subject, HeaderMap::new(), payload.into(), end).await;
+        let answer = answer.map_err(BucketFault::Store)?;
+        serde_json::from_slice(&answer).map_err(|_| BucketFault::Store(StoreFault::Error))
+    }
+}

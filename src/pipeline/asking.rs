@@ -1,0 +1,231 @@
+//! The way of one call to the workers and back.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use super::{Pipeline, Ticket};
+use crate::{
+    call::Call,
+    clock,
+    domain::{
+        breaker::Heard,
+        outcome::{Outcome, Reason, Source},
+        protocol::Answer,
+        reply::{self, NoDecision, Reply},
+        sending::{Miss, Next, Sending, heard},
+    },
+    inbox::Sent,
+    memory::{Ended, Lead},
+    metrics::MessageResult,
+    wire::{Message, Wire},
+};
+
+impl<W: Wire> Pipeline<W> {
+    /// Has the call decided here, for all who asked.
+    pub(super) async fn decide(&self, call: &Call, mut lead: Lead) -> Outcome {
+        let reason = match (call.lane.take_place(), call.lane.pass_breaker(clock::now())) {
+            (None, _) => Reason::Overload,
+            (Some(_), None) => Reason::BreakerOpen,
+            (Some(_place), Some(passage)) => match self.ask(call, &mut lead).await {
+                Ok(outcome) => {
+                    passage.settle(Heard::Answer);
+                    return outcome;
+                }
+                Err((reason, heard)) => {
+                    passage.settle(heard);
+                    reason
+                }
+            },
+        };
+        let led = lead.led();
+        let outcome = lead.fall_back(self.fallback(call, reason));
+        if let (Some(shared), Some(led), Some(_)) = (&self.shared, led, outcome.reason) {
+            shared.settle_behind(led.call, shared.fell_back(led, outcome.clone(), call.arrived));
+        }
+        outcome
+    }
+
+    /// Asks the workers, until one has decided or the rules say to give up.
+    async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, (Reason, Heard)> {
+        let mut sending = Sending::new(call.deadline(), call.lane.connector.grace);
+        loop {
+            if let Some(outcome) = lead.decided() {
+                return Ok(outcome);
+            }
+            match sending.next(clock::now(), self.wire.is_connected(), self.cut()) {
+                Next::GiveUp(reason) => {
+                    if reason == Reason::Disconnected && !sending.has_sent() {
+                        call.lane.metrics.message(MessageResult::Disconnected, None);
+                    }
+                    // Who was not asked cannot have kept silent.
+                    let heard = if sending.has_sent() { heard(reason) } else { Heard::Nothing };
+                    return Err((reason, heard));
+                }
+                Next::Pause(end) => {
+                    self.until(end, std::future::pending::<()>()).await;
+                }
+                Next::AwaitConnection(end) => {
+                    self.until(end, self.wire.connected()).await;
+                }
+                Next::Send => match self.send(call, lead, sending.may_resend()).await {
+                    Ok(outcome) => return outcome.map_err(|reason| (reason, heard(reason))),
+                    Err(miss) => sending.missed(miss, clock::now()),
+                },
+            }
+        }
+    }
+
+    /// Sends one message and waits for its reply, or for the decision that an earlier message of
+    /// the same call brings first.
+    async fn send(
+        &self,
+        call: &Call,
+        lead: &mut Lead,
+        may_resend: bool,
+    ) -> Result<Result<Outcome, Reason>, Miss> {
+        let deadline = call.deadline().cut_to(self.cut());
+        let (token, ending) = self.inbox.open(Sent {
+            deadline: deadline.instant(),
+            late_until: call.late_until(self.memory.window()).max(deadline.instant()),
+            may_resend,
+            ticket: Ticket {
+                lane: Arc::clone(&call.lane),
+                deadline: deadline.instant(),
+                led: lead.led(),
+                cache_keys: call.cache_keys,
+                locales: call.locales.clone(),
+            },
+        });
+        let sent_at = clock::now();
+        let message = Message {
+            connector: &call.lane.connector,
+            call_id: call.id,
+            attempt: lead.attempt(),
+            deadline: clock::wall_at(deadline.instant()),
+            time_left: deadline.left(sent_at),
+            trace: &call.trace,
+            body: call.body.clone(),
+        };
+        let taken = clock::until(deadline.instant(), self.wire.publish(token, message)).await;
+        if taken != Some(Ok(())) {
+            self.inbox.close(token);
+            return Err(Miss::NotSent);
+        }
+        lead.sent();
+        let another = self.decided_by_another(call, lead);
+        let ending = tokio::select! {
+            biased;
+            ending = ending => ending,
+            answer = another => {
+                call.lane.metrics.message(MessageResult::Ok, None);
+                let (answer, _) = lead.decide(answer, clock::now());
+                return Ok(Ok(Outcome { answer, source: Source::Worker, reason: None }));
+            }
+        };
+        // The inbox always sends an ending; a missing one would be its fault, and is a silence.
+        match ending.unwrap_or(Err(Miss::Silence { connection_lost: false })) {
+            Ok(reply) => Ok(self.take_reply(call, lead, &reply, clock::now() - sent_at).await),
+            Err(miss) => {
+                if miss == Miss::NoResponders {
+                    lead.reached_nobody();
+                }
+                call.lane.metrics.message(result_of(miss), None);
+                Err(miss)
+            }
+        }
+    }
+
+    /// The decision that an earlier message than the last brings, here or to another replica.
+    async fn decided_by_another(&self, call: &Call, lead: &Lead) -> Answer {
+        let Some(here) = lead.decided_by_another() else { return pending().await };
+        let here = async {
+            match here.await {
+                Ok(Ended { outcome, .. }) => outcome.answer,
+                Err(_) => pending().await,
+            }
+        };
+        match &self.shared {
+            None => here.await,
+            Some(shared) => tokio::select! {
+                biased;
+                answer = here => answer,
+                answer = shared.decided_elsewhere(call.id, lead.round()) => answer,
+            },
+        }
+    }
+
+    /// A reply in time: a decision, or the reason why it is none.
+    async fn take_reply(
+        &self,
+        call: &Call,
+        lead: &mut Lead,
+        reply: &Reply,
+        taken: Duration,
+    ) -> Result<Outcome, Reason> {
+        let lane = &call.lane;
+        match reply::read(&lane.connector, call.locales.as_deref(), reply) {
+            Ok(decided) => {
+                lane.metrics.message(MessageResult::Ok, Some(taken));
+                lane.metrics.claims_not_listed.inc_by(decided.claims_not_listed);
+                let answer = lane.connector.answer(&decided.decision);
+                let (answer, counts) = self.record(lead, answer).await;
+                if counts {
+                    lane.keep(call.cache_keys, &decided.decision, reply.cache_control);
+                }
+                Ok(Outcome { answer, source: Source::Worker, reason: None })
+            }
+            Err(NoDecision::WorkerError(error)) => {
+                lane.metrics.message(MessageResult::WorkerError, Some(taken));
+                let code = error.code.map(i64::from);
+                tracing::warn!(connector = %lane.connector.name, code, "a worker failed");
+                Err(Reason::WorkerError)
+            }
+            Err(NoDecision::Invalid(rejection)) => {
+                lane.metrics.message(MessageResult::InvalidReply, Some(taken));
+                lane.metrics.reply_rejected(rejection);
+                let reason = rejection.label();
+                tracing::warn!(connector = %lane.connector.name, reason, "{}", advice(rejection));
+                Err(Reason::InvalidReply)
+            }
+        }
+    }
+
+    /// Records a decision. Returns the answer that counts, and whether it is this one: where an
+    /// earlier message may bring a decision too, the first one counts.
+    async fn record(&self, lead: &mut Lead, answer: Answer) -> (Answer, bool) {
+        let (Some(shared), Some(led)) = (&self.shared, lead.led()) else {
+            return lead.decide(answer, clock::now());
+        };
+        let settling = shared.decided(led, answer.clone());
+        if !lead.is_contested() {
+            let (counts, is_this) = lead.decide(answer, clock::now());
+            if is_this {
+                shared.settle_behind(led.call, settling);
+            }
+            return (counts, is_this);
+        }
+        let first = shared.settle_first(led.call, settling).await;
+        let first = first.unwrap_or_else(|| answer.clone());
+        let is_first = first == answer;
+        let (counts, is_this) = lead.decide(first, clock::now());
+        (counts, is_first && is_this)
+    }
+}
+
+fn result_of(miss: Miss) -> MessageResult {
+    match miss {
+        Miss::NoResponders => MessageResult::NoResponders,
+        Miss::Silence { connection_lost: false } => MessageResult::Timeout,
+        Miss::NotSent | Miss::Interrupted | Miss::Silence { connection_lost: true } => {
+            MessageResult::Disconnected
+        }
+    }
+}
+
+fn advice(rejection: reply::Rejection) -> &'static str {
+    if rejection == reply::Rejection::JetstreamAck {
+        "a JetStream stream captures the connector's subject and answers before the workers do; \
+         give the stream another subject, or set no_ack on it"
+    } else {
+        "a worker's reply is not a decision"
+    }
+}

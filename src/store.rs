@@ -1,0 +1,417 @@
+//! The store that replicas share: what is asked of it, and what it costs at most. The rules are
+//! those of [`crate::domain::claiming`] and [`crate::domain::settling`].
+//!
+//! The store never gates an answer. It is skipped while it is known to be away, and given up
+//! after its time; what could not be written is tried again behind the answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, sync::Semaphore};
+
+use crate::{
+    clock,
+    domain::{
+        call_id::CallId,
+        claiming::{Claimant, Claimed, Claiming, Pauses, Step},
+        deadline::Deadline,
+        outcome::Outcome,
+        protocol::Answer,
+        record::Round,
+        seal::SealKeys,
+        settling::{self, End, Settle, Settling},
+        shared::{CLAIM_MARGIN, Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs},
+    },
+    memory::{Lead, Led},
+    metrics::{Metrics, StoreOperation, StoreResult},
+    random::Random,
+    secrets::Live,
+};
+
+/// The most time that the store costs a call. A call with little time left gives it a quarter.
+const CALL_TIME_MAX: Duration = Duration::from_millis(250);
+
+/// The most time that one read or write may take. Twice fits into [`CALL_TIME_MAX`]: after a lost
+/// acknowledgement there is time to look.
+const OPERATION_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// The pause before what could not be written is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(300);
+
+/// The most writes that go on behind answers.
+const BACKLOG_MAX: u32 = 4_096;
+
+/// How often a delivery is tried to be written while others write too.
+const DELIVERY_TRIES: usize = 3;
+
+/// What the bridge needs of a store. A write names the revision that it replaces.
+pub trait Store: Send + Sync + 'static {
+    /// Whether it is worth asking.
+    fn is_available(&self) -> bool;
+
+    /// Waits until it is worth asking.
+    fn available(&self) -> impl Future<Output = ()> + Send;
+
+    /// The wall clock.
+    fn wall(&self) -> UnixMs;
+
+    /// Reads what all others have written, until `end` at the longest.
+    fn read(
+        &self,
+        call: CallId,
+        end: Instant,
+    ) -> impl Future<Output = Result<(Revision, Option<Bytes>), StoreFault>> + Send;
+
+    /// Writes in place of `revision`, until `end` at the longest. The record may be forgotten
+    /// after `life_seconds`.
+    fn write(
+        &self,
+        call: CallId,
+        revision: Revision,
+        life_seconds: u64,
+        record: Vec<u8>,
+        end: Instant,
+    ) -> impl Future<Output = Result<Written, StoreFault>> + Send;
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It has this revision.
+    As(Revision),
+    /// Another write came first.
+    Conflict,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFault {
+    /// Nothing came back in time. A write may have been taken.
+    Timeout,
+    /// There is no connection, or no store at the other end.
+    Unavailable,
+    /// The store is full.
+    Full,
+    /// Anything else that it says.
+    Error,
+}
+
+/// The calls of all replicas.
+pub struct SharedCalls<S>(Arc<Inner<S>>);
+
+struct Inner<S> {
+    store: Arc<S>,
+    owner: Owner,
+    window: Duration,
+    keys: Arc<Live<SealKeys>>,
+    random: Random,
+    metrics: Metrics,
+    backlog: Arc<Semaphore>,
+    /// Writes behind answers outlive the thread that served the call.
+    runtime: Handle,
+}
+
+impl<S> Clone for SharedCalls<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Store> SharedCalls<S> {
+    /// Remembers each call for `window`, sealed with `keys`. Writes behind answers run on this
+    /// thread's runtime.
+    pub fn new(
+        store: Arc<S>,
+        window: Duration,
+        keys: Arc<Live<SealKeys>>,
+        metrics: Metrics,
+    ) -> Self {
+        let random = Random::default();
+        Self(Arc::new(Inner {
+            store,
+            owner: Owner(random.next()),
+            window,
+            keys,
+            random,
+            metrics,
+            backlog: Arc::new(Semaphore::new(BACKLOG_MAX as usize)),
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Whether the store is worth asking.
+    pub fn is_available(&self) -> bool {
+        self.0.store.is_available()
+    }
+
+    /// The instant of this process that `wall` is.
+    pub fn instant(&self, wall: UnixMs) -> Instant {
+        clock::now() + wall.since(self.0.store.wall())
+    }
+
+    /// Claims a call that `lead` leads here, which came at `arrived` and has `limit`. Waits for
+    /// another replica that has claimed it, however long that takes.
+    pub async fn claim(
+        &self,
+        call: CallId,
+        lead: &Lead,
+        arrived: Instant,
+        limit: Duration,
+    ) -> Claimed {
+        let inner = &self.0;
+        let (now, wall) = (clock::now(), inner.store.wall());
+        let deadline = Deadline::of(arrived, limit);
+        let claimant = Claimant {
+            owner: inner.owner,
+            round: lead.round(),
+            unanswered: lead.unanswered(),
+            over: lead.over(),
+            until: wall.plus((arrived + limit + CLAIM_MARGIN).saturating_duration_since(now)),
+            ends: wall.plus((arrived + inner.window).saturating_duration_since(now)),
+        };
+        let (mut claiming, mut step) = Claiming::start(claimant);
+        let time = |now| deadline.left(now).div_f64(4.0).min(CALL_TIME_MAX);
+        let mut end = now + time(now);
+        let operation = StoreOperation::Claim;
+        if !self.is_available() {
+            inner.metrics.store_operation(operation, StoreResult::Unavailable);
+            return claiming.give_up();
+        }
+        loop {
+            step = match step {
+                Step::Done(claimed) => return claimed,
+                Step::Write(revision, record) => {
+                    match inner.write(operation, call, revision, &record, end).await {
+                        Ok(Written::As(revision)) => claiming.wrote(Some(revision)),
+                        Ok(Written::Conflict) | Err(StoreFault::Timeout) => claiming.wrote(None),
+                        Err(_) => return claiming.give_up(),
+                    }
+                }
+                Step::Read => match inner.read(StoreOperation::Look, call, end).await {
+                    Ok(seen) => claiming.read(seen, inner.store.wall()),
+                    Err(StoreFault::Timeout) => Step::Read,
+                    Err(_) => return claiming.give_up(),
+                },
+                Step::Pause(pause) => {
+                    clock::sleep_until((clock::now() + pause).min(end)).await;
+                    Step::Read
+                }
+                Step::Join(pause) => {
+                    clock::sleep_until(clock::now() + pause).await;
+                    // Waiting for another replica is not the store's time.
+                    end = clock::now() + time(clock::now());
+                    Step::Read
+                }
+            };
+            if clock::now() >= end && !matches!(step, Step::Done(_) | Step::Join(_)) {
+                return claiming.give_up();
+            }
+        }
+    }
+
+    /// A decision about a call that is led here, as it is to be written.
+    pub fn decided(&self, led: Led, answer: Answer) -> Settling {
+        self.settling(led, End::Decided(answer), clock::now() + self.0.window)
+    }
+
+    /// The fallback of a call that came at `arrived`, as it is to be written.
+    pub fn fell_back(&self, led: Led, outcome: Outcome, arrived: Instant) -> Settling {
+        self.settling(led, End::FellBack(outcome), arrived + self.0.window)
+    }
+
+    fn settling(&self, led: Led, end: End, ends: Instant) -> Settling {
+        let Inner { store, owner, .. } = &*self.0;
+        let ends = store.wall().plus(ends.saturating_duration_since(clock::now()));
+        let Led { round, unanswered, claim, .. } = led;
+        let revision = claim.map_or(Revision::NONE, |claim| claim.revision);
+        let claim = (*owner, claim.map_or(UnixMs(0), |claim| claim.until));
+        Settling { claim, revision, round, unanswered, end, ends }
+    }
+
+    /// Writes the end of a call before it is answered. Returns the decision that counts: another
+    /// replica may have brought one first.
+    pub async fn settle_first(&self, call: CallId, settling: Settling) -> Option<Answer> {
+        let end = clock::now() + CALL_TIME_MAX;
+        if self.is_available()
+            && let Ok(counts) = self.0.settle(call, &settling, end).await
+        {
+            return counts;
+        }
+        self.settle_behind(call, settling);
+        None
+    }
+
+    /// Writes a decision that came late; then says which one counts, as [`Self::settle_first`].
+    pub fn settle_late(
+        &self,
+        call: CallId,
+        settling: Settling,
+        then: impl FnOnce(Option<Answer>) + Send + 'static,
+    ) {
+        let shared = self.clone();
+        self.0.runtime.spawn(async move { then(shared.settle_first(call, settling).await) });
+    }
+
+    /// Writes the end of a call while it is answered, and tries until it counts no more.
+    pub fn settle_behind(&self, call: CallId, settling: Settling) {
+        let inner = Arc::clone(&self.0);
+        self.behind(StoreOperation::Record, async move {
+            let settled = async {
+                loop {
+                    inner.store.available().await;
+                    let end = clock::now() + OPERATION_TIME_MAX * 2;
+                    if inner.settle(call, &settling, end).await.is_ok() {
+                        return;
+                    }
+                    clock::sleep_until(clock::now() + RETRY_PAUSE).await;
+                }
+            };
+            let left = settling.ends.since(inner.store.wall());
+            clock::until(clock::now() + left, settled).await;
+        });
+    }
+
+    /// The answer decided in `round` was delivered.
+    pub fn delivered(&self, call: CallId, round: Round) {
+        let inner = Arc::clone(&self.0);
+        self.behind(StoreOperation::Deliver, async move {
+            for _ in 0..DELIVERY_TRIES {
+                let end = clock::now() + OPERATION_TIME_MAX * 2;
+                let Ok(seen) = inner.read(StoreOperation::Look, call, end).await else { continue };
+                let delivered = settling::delivered(seen, round, inner.store.wall());
+                let Some((revision, record)) = delivered else { return };
+                let write = inner.write(StoreOperation::Deliver, call, revision, &record, end);
+                if let Ok(Written::As(_)) = write.await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Waits for the decision that another replica brings in `round`.
+    pub async fn decided_elsewhere(&self, call: CallId, round: Round) -> Answer {
+        let inner = &self.0;
+        let mut pauses = Pauses::default();
+        loop {
+            clock::sleep_until(clock::now() + pauses.longer()).await;
+            inner.store.available().await;
+            let end = clock::now() + OPERATION_TIME_MAX;
+            let Ok(seen) = inner.read(StoreOperation::Look, call, end).await else { continue };
+            let record = seen.live(inner.store.wall()).filter(|record| record.round == round);
+            if let Some(SharedRecord { phase: SharedPhase::Decided(decided), .. }) = record {
+                return decided.answer;
+            }
+        }
+    }
+
+    /// Waits until everything that goes on behind answers is written or given up.
+    pub async fn flush(&self) {
+        drop(self.0.backlog.acquire_many(BACKLOG_MAX).await);
+    }
+
+    /// Does something behind an answer. Where too much of it is going on, it is not done.
+    fn behind(&self, operation: StoreOperation, work: impl Future<Output = ()> + Send + 'static) {
+        let Ok(place) = Arc::clone(&self.0.backlog).try_acquire_owned() else {
+            self.0.metrics.store_operation(operation, StoreResult::Dropped);
+            return;
+        };
+        self.0.runtime.spawn(async move {
+            work.await;
+            drop(place);
+        });
+    }
+}
+
+impl<S: Store> Inner<S> {
+    /// Writes an end. Returns the decision that was first, where there is one; no end where the
+    /// store failed.
+    async fn settle(
+        &self,
+        call: CallId,
+        settling: &Settling,
+        end: Instant,
+    ) -> Result<Option<Answer>, StoreFault> {
+        let mut settle = Settle::Write(settling.revision, settling.record());
+        loop {
+            settle = match settle {
+                Settle::Leave => return Ok(None),
+                Settle::Decided(answer) => return Ok(Some(answer)),
+                Settle::Write(revision, record) => {
+                    let write = self.write(StoreOperation::Record, call, revision, &record, end);
+                    match write.await {
+                        Ok(Written::As(_)) => return Ok(None),
+                        // It may have been taken, or not be seen yet.
+                        Ok(Written::Conflict) | Err(StoreFault::Timeout) => {
+                            let seen = self.read(StoreOperation::Look, call, end).await?;
+                            settling.read(seen, self.store.wall())
+                        }
+                        Err(fault) => return Err(fault),
+                    }
+                }
+            };
+            if clock::now() >= end {
+                return Err(StoreFault::Timeout);
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        operation: StoreOperation,
+        call: CallId,
+        end: Instant,
+    ) -> Result<Seen, StoreFault> {
+        let end = end.min(clock::now() + OPERATION_TIME_MAX);
+        let read = self.store.read(call, end).await;
+        let seen = read.map(|(revision, sealed)| {
+            let is_there = sealed.is_some();
+            let record = sealed
+                .and_then(|sealed| self.keys.get().open(&call.to_string(), &sealed))
+                .and_then(|record| SharedRecord::decode(&record));
+            (is_there && record.is_none(), Seen { revision, record })
+        });
+        let result = match &seen {
+            Ok((false, _)) => StoreResult::Ok,
+            Ok((true, _)) => StoreResult::Unreadable,
+            Err(fault) => result_of(*fault),
+        };
+        self.metrics.store_operation(operation, result);
+        seen.map(|(_, seen)| seen)
+    }
+
+    async fn write(
+        &self,
+        operation: StoreOperation,
+        call: CallId,
+        revision: Revision,
+        record: &SharedRecord,
+        end: Instant,
+    ) -> Result<Written, StoreFault> {
+        let end = end.min(clock::now() + OPERATION_TIME_MAX);
+        let life_seconds = record.life_seconds(self.store.wall());
+        let sealed = self.keys.get().seal(&call.to_string(), self.random.nonce(), &record.encode());
+        let written = match sealed {
+            Some(sealed) => self.store.write(call, revision, life_seconds, sealed, end).await,
+            None => Err(StoreFault::Error),
+        };
+        let result = match written {
+            Ok(Written::As(_)) => StoreResult::Ok,
+            Ok(Written::Conflict) => StoreResult::Conflict,
+            Err(fault) => result_of(fault),
+        };
+        self.metrics.store_operation(operation, result);
+        written
+    }
+}
+
+fn result_of(fault: StoreFault) -> StoreResult {
+    match fault {
+        StoreFault::Timeout => StoreResult::Timeout,
+        StoreFault::Unavailable => StoreResult::Unavailable,
+        StoreFault::Full => StoreResult::Full,
+        StoreFault::Error => StoreResult::Error,
+    }
+}

@@ -1,0 +1,321 @@
+//! One call at several replicas: product rules of section 7 by way of the store, one test each.
+//! Time is paused.
+
+use std::sync::Arc;
+
+use connector_bridge::store::StoreFault;
+
+use crate::support::{
+    fake::{Bridge, Worker, pass, timed},
+    fake_store::{FakeStore, Fate},
+};
+
+const CLAIMS: &str = r#"{"email":"a@b.c","city":"Ulm"}"#;
+const CONTINUE: &str = r#"{"action":"Continue","tier":"gold"}"#;
+const BLOCK: &str = r#"{"action":"ShowBlockPage","userMessage":"No."}"#;
+const INVALID: &str = r#"{"action":"ValidationError","userMessage":"Bad zip"}"#;
+
+fn calls(bridge: &Bridge, result: &str) -> f64 {
+    bridge.metric(&format!("calls_total{{connector=\"c\",result=\"{result}\"}}"))
+}
+
+fn operations(bridge: &Bridge, operation: &str, result: &str) -> f64 {
+    bridge
+        .metric(&format!("store_operations_total{{operation=\"{operation}\",result=\"{result}\"}}"))
+}
+
+/// Two replicas at one store.
+fn two(more: &str, first: &[Worker], second: &[Worker]) -> (Arc<FakeStore>, Bridge, Bridge) {
+    let store = Arc::new(FakeStore::new());
+    let replica = |script| Bridge::replica(more, script, &store);
+    let (first, second) = (replica(first), replica(second));
+    (store, first, second)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_decided_at_one_replica_is_replayed_at_another_byte_for_byte() {
+    for reply in [CONTINUE, BLOCK] {
+        let (_, a, b) = two("", &[Worker::Says(reply)], &[Worker::Silent]);
+        let first = a.post_and_lose(CLAIMS).await;
+        pass(20_000).await;
+        let second = b.post(r#"{ "city": "Ulm", "email": "a@b.c" }"#).await;
+        assert_eq!((&*first.source, &*second.source), ("worker", "replay"));
+        assert_eq!((first.status, first.body), (second.status, second.body));
+        assert_eq!(first.call_id, second.call_id);
+        assert_eq!((b.got().len(), calls(&b, "replayed")), (0, 1.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_begins_with_the_decision_wherever_it_is_replayed() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Says(BLOCK)]);
+    a.post(CLAIMS).await;
+    pass(44_000).await;
+    assert_eq!(b.post(CLAIMS).await.source, "replay");
+    pass(1_500).await;
+    assert_eq!(b.post(CLAIMS).await.source, "worker", "the window is over at both");
+    assert_eq!(b.attempts(), [1]);
+    assert_eq!(store.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_flight_at_one_replica_is_joined_at_another() {
+    for reply in [CONTINUE, BLOCK, INVALID] {
+        let (_, a, b) = two("", &[Worker::SaysAfter(3_000, reply)], &[Worker::Silent]);
+        let (first, (second, ms)) = tokio::join!(a.post(CLAIMS), async {
+            pass(1_000).await;
+            timed(b.post(CLAIMS)).await
+        });
+        assert_eq!(first, second, "the same answer and source");
+        assert_eq!((&*first.source, b.got().len()), ("worker", 0));
+        assert!((2_000..2_400).contains(&ms), "{ms}");
+        assert_eq!((calls(&b, "joined"), calls(&b, "first")), (1.0, 0.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joined_at_another_replica_gets_the_fallback_of_the_first() {
+    let (_, a, b) = two("deadline: 2s", &[Worker::Silent], &[Worker::Says(CONTINUE)]);
+    let (first, second) = tokio::join!(a.post(CLAIMS), async {
+        pass(500).await;
+        b.post(CLAIMS).await
+    });
+    assert_eq!(first, second);
+    assert_eq!((&*first.source, b.got().len()), ("default", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_fallback_another_replica_asks_at_once_as_the_next_attempt() {
+    let (_, a, b) = two("deadline: 2s", &[Worker::Silent], &[Worker::Says(CONTINUE)]);
+    a.post(CLAIMS).await;
+    pass(1_000).await;
+    let (heard, ms) = timed(b.post(CLAIMS)).await;
+    assert_eq!((&*heard.source, b.attempts()), ("worker", vec![2]));
+    assert!(ms < 20, "{ms}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_decision_answers_the_retry_at_another_replica() {
+    let (_, a, b) = two("deadline: 2s", &[Worker::SaysAfter(5_000, CONTINUE)], &[Worker::Silent]);
+    assert_eq!(a.post(CLAIMS).await.source, "default");
+    pass(4_000).await;
+    let heard = b.post(CLAIMS).await;
+    assert_eq!((&*heard.source, b.got().len()), ("replay", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_decision_at_one_replica_answers_who_asks_again_at_another() {
+    let (_, a, b) = two("deadline: 2s", &[Worker::SaysAfter(3_000, BLOCK)], &[Worker::Silent]);
+    a.post(CLAIMS).await;
+    let (heard, ms) = timed(b.post(CLAIMS)).await;
+    assert_eq!((heard.status, &*heard.source), (200, "worker"));
+    assert!(heard.body.contains("No."), "{heard:?}");
+    assert!((1_000..1_500).contains(&ms), "{ms}");
+    assert_eq!(a.post(CLAIMS).await.body, heard.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_at_two_replicas_the_first_decision_counts_at_both() {
+    let a_says = [Worker::SaysAfter(2_500, BLOCK)];
+    let (_, a, b) = two("deadline: 2s", &a_says, &[Worker::SaysAfter(700, CONTINUE)]);
+    a.post(CLAIMS).await;
+    // It is decided at about 2,600 ms: after the first message's reply, which came late.
+    let heard = b.post(CLAIMS).await;
+    assert!(heard.body.contains("No."), "{heard:?}");
+    assert_eq!(b.attempts(), [2]);
+    pass(1_000).await;
+    for bridge in [&a, &b] {
+        assert_eq!(bridge.post(CLAIMS).await.body, heard.body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_died_is_taken_over_from_when_its_claim_ends() {
+    let (_, a, b) = two("deadline: 2s", &[Worker::Silent], &[Worker::Says(CONTINUE)]);
+    let (_, (heard, ms)) = tokio::join!(a.post_and_hang_up(CLAIMS, 1_500), async {
+        pass(1_000).await;
+        a.kill();
+        timed(b.post(CLAIMS)).await
+    });
+    assert_eq!((&*heard.source, b.attempts()), ("worker", vec![2]), "{ms}");
+    assert!((1_000..2_000).contains(&ms), "between the deadline and 1 s after: {ms}");
+    assert_eq!(calls(&b, "taken_over"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joined_waits_no_longer_than_the_own_deadline() {
+    let store = Arc::new(FakeStore::new());
+    let a = Bridge::replica("deadline: 10s", &[Worker::Silent], &store);
+    let b = Bridge::replica("deadline: 2s", &[Worker::Silent], &store);
+    let (_, (heard, ms)) = tokio::join!(a.post(CLAIMS), async {
+        pass(500).await;
+        timed(b.post(CLAIMS)).await
+    });
+    assert_eq!((&*heard.source, b.got().len()), ("default", 0));
+    assert!((1_900..1_905).contains(&ms), "{ms}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_error_delivered_at_one_replica_is_checked_again_at_another() {
+    let (_, a, b) = two("", &[Worker::Says(INVALID)], &[Worker::Says(CONTINUE)]);
+    assert_eq!(a.post(CLAIMS).await.status, 400);
+    pass(50).await;
+    assert_eq!(b.post(CLAIMS).await.source, "worker");
+    assert_eq!(b.attempts(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_error_delivered_here_is_checked_again_before_the_store_knows() {
+    let (_, a, _) = two("", &[Worker::Says(INVALID), Worker::Says(CONTINUE)], &[Worker::Silent]);
+    assert_eq!(a.post(CLAIMS).await.status, 400);
+    assert_eq!(a.post(CLAIMS).await.source, "worker");
+    assert_eq!(a.attempts(), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undelivered_validation_error_is_replayed_once_by_all_replicas_together() {
+    let store = Arc::new(FakeStore::new());
+    let replica = || Bridge::replica("", &[Worker::Says(INVALID)], &store);
+    let (a, b, c) = (replica(), replica(), replica());
+    a.post_and_lose(CLAIMS).await;
+    pass(10).await;
+    let (second, third) = tokio::join!(b.post_and_lose(CLAIMS), c.post_and_lose(CLAIMS));
+    let mut sources = [second.source, third.source];
+    sources.sort();
+    assert_eq!(sources, ["replay", "worker"]);
+    pass(10).await;
+    assert_eq!(a.post_and_lose(CLAIMS).await.source, "replay", "of the new decision");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_store_a_call_costs_250_ms_at_most_and_is_decided_with_the_same_id() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Says(CONTINUE)]);
+    store.fates(|_| Fate::Lost);
+    let (first, ms) = timed(a.post(CLAIMS)).await;
+    assert!((240..=251).contains(&ms), "{ms}");
+    store.set_available(false);
+    let (second, ms) = timed(b.post(CLAIMS)).await;
+    assert!(ms <= 2, "{ms}: known to be away");
+    assert_eq!((&*first.source, &*second.source), ("worker", "worker"));
+    assert_eq!(first.call_id, second.call_id);
+    assert_eq!((a.attempts(), b.attempts()), (vec![1], vec![1]));
+    assert!(operations(&a, "claim", "timeout") >= 1.0);
+    assert_eq!(operations(&b, "claim", "unavailable"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_with_little_time_gives_the_store_a_quarter_of_it() {
+    let (store, a, _) = two("deadline: 400ms", &[Worker::Says(CONTINUE)], &[Worker::Silent]);
+    store.fates(|_| Fate::Lost);
+    let (heard, ms) = timed(a.post(CLAIMS)).await;
+    assert_eq!(heard.source, "worker");
+    assert!(ms <= 95, "{ms}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_or_broken_store_is_given_up_at_once() {
+    for fault in [StoreFault::Full, StoreFault::Error, StoreFault::Unavailable] {
+        let (store, a, _) = two("", &[Worker::Says(CONTINUE)], &[Worker::Silent]);
+        store.fates(move |_| Fate::Fails(fault));
+        let (heard, ms) = timed(a.post(CLAIMS)).await;
+        assert_eq!((&*heard.source, ms), ("worker", 0), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_acknowledgement_does_not_make_a_replica_wait_for_itself() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Silent]);
+    let mut first = true;
+    store.fates(move |_| match std::mem::take(&mut first) {
+        true => Fate::Unacknowledged,
+        false => Fate::Done(1),
+    });
+    let (heard, ms) = timed(a.post(CLAIMS)).await;
+    assert_eq!((&*heard.source, a.attempts()), ("worker", vec![1]));
+    assert!((100..150).contains(&ms), "one write's time: {ms}");
+    assert_eq!(b.post(CLAIMS).await.source, "replay", "it was claimed all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_acknowledgement_of_a_decision_is_recognised() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Silent]);
+    let mut writes = 0;
+    store.fates(move |is_write| {
+        writes += usize::from(is_write);
+        if is_write && writes == 2 { Fate::Unacknowledged } else { Fate::Done(1) }
+    });
+    a.post(CLAIMS).await;
+    pass(1_000).await;
+    assert_eq!(b.post(CLAIMS).await.source, "replay");
+    assert_eq!(operations(&a, "record", "timeout"), 1.0);
+    assert_eq!(operations(&a, "record", "ok"), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_made_while_the_store_was_away_is_recorded_when_it_is_back() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Silent]);
+    store.set_available(false);
+    a.post(CLAIMS).await;
+    pass(5_000).await;
+    store.set_available(true);
+    pass(500).await;
+    assert_eq!(b.post(CLAIMS).await.source, "replay");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nine_at_once_at_three_replicas_are_one_call() {
+    let store = Arc::new(FakeStore::new());
+    let replica = || Bridge::replica("", &[Worker::SaysAfter(100, CONTINUE)], &store);
+    let bridges = [replica(), replica(), replica()];
+    let posts = (0..9).map(|at| bridges[at % 3].post(CLAIMS));
+    let heard = futures_util::future::join_all(posts).await;
+    assert!(heard.iter().all(|one| *one == heard[0]), "{heard:?}");
+    let messages: usize = bridges.iter().map(|bridge| bridge.got().len()).sum();
+    assert_eq!(messages, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_replaced_and_counted() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Says(BLOCK)]);
+    a.post(CLAIMS).await;
+    pass(100).await;
+    store.spoil(b"\x00nonsense");
+    assert_eq!(b.post(CLAIMS).await.source, "worker");
+    assert_eq!(operations(&b, "look", "unreadable"), 1.0);
+    pass(100).await;
+    let c = Bridge::replica("", &[Worker::Silent], &store);
+    assert_eq!(c.post(CLAIMS).await.source, "replay", "of the second decision");
+}
+
+#[tokio::test(start_paused = true)]
+async fn joined_when_the_store_breaks_a_call_is_asked_about_as_the_next_attempt() {
+    let (store, a, b) = two("", &[Worker::SaysAfter(9_000, CONTINUE)], &[Worker::Says(CONTINUE)]);
+    let (_, heard) = tokio::join!(a.post(CLAIMS), async {
+        pass(1_000).await;
+        let post = b.post(CLAIMS);
+        let breaks = async {
+            pass(1_000).await;
+            store.fates(|_| Fate::Fails(StoreFault::Unavailable));
+        };
+        tokio::join!(post, breaks).0
+    });
+    assert_eq!((&*heard.source, b.attempts()), ("worker", vec![2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_names_no_person_never_reaches_the_store() {
+    let (store, a, _) = two("", &[Worker::Says(CONTINUE)], &[Worker::Silent]);
+    a.post(r#"{"city":"Ulm"}"#).await;
+    pass(100).await;
+    assert_eq!(store.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_store_that_lost_everything_calls_go_on() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Says(CONTINUE)]);
+    a.post(CLAIMS).await;
+    pass(100).await;
+    store.clear();
+    assert_eq!(b.post(CLAIMS).await.source, "worker");
+    assert_eq!(a.post(CLAIMS).await.source, "replay", "from its own memory");
+}
