@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use crate::{
@@ -29,6 +28,7 @@ use crate::{
     metrics::{Metrics, StoreOperation, StoreResult},
     random::Random,
     secrets::Live,
+    wire::{Store, StoreFault, Written},
 };
 
 /// The most time that the store costs a call. A call with little time left gives it a quarter.
@@ -46,58 +46,6 @@ const BACKLOG_MAX: u32 = 4_096;
 
 /// How often a delivery is tried to be written while others write too.
 const DELIVERY_TRIES: usize = 3;
-
-/// What the bridge needs of a store. A write names the revision that it replaces.
-pub trait Store: Send + Sync + 'static {
-    /// Whether it is worth asking.
-    fn is_available(&self) -> bool;
-
-    /// Waits until it is worth asking.
-    fn available(&self) -> impl Future<Output = ()> + Send;
-
-    /// The wall clock.
-    fn wall(&self) -> UnixMs;
-
-    /// Reads what all others have written, until `end` at the longest.
-    fn read(
-        &self,
-        call: CallId,
-        end: Instant,
-    ) -> impl Future<Output = Result<(Revision, Option<Bytes>), StoreFault>> + Send;
-
-    /// Writes in place of `revision`, until `end` at the longest. The record may be forgotten
-    /// after `life_seconds`.
-    fn write(
-        &self,
-        call: CallId,
-        revision: Revision,
-        life_seconds: u64,
-        record: Vec<u8>,
-        end: Instant,
-    ) -> impl Future<Output = Result<Written, StoreFault>> + Send;
-}
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It has this revision.
-    As(Revision),
-    /// Another write came first.
-    Conflict,
-}
-
-/// Why the store did not do what it was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreFault {
-    /// Nothing came back in time. A write may have been taken.
-    Timeout,
-    /// There is no connection, or no store at the other end.
-    Unavailable,
-    /// The store is full.
-    Full,
-    /// Anything else that it says.
-    Error,
-}
 
 /// The calls of all replicas.
 pub struct SharedCalls<S>(Arc<Inner<S>>);

@@ -1,13 +1,17 @@
 //! What the bridge needs of the message bus. `nats.rs` is the real one.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
 use crate::{
-    domain::{call_id::CallId, connector::Connector, trace_context::TraceContext},
+    domain::{
+        call_id::CallId,
+        connector::Connector,
+        shared::{Revision, UnixMs},
+        trace_context::TraceContext,
+    },
     inbox::Token,
-    store::Store,
 };
 
 /// The message bus, which also keeps the store.
@@ -47,4 +51,56 @@ pub struct Message<'a> {
     pub trace: &'a TraceContext,
     /// The caller's body, byte for byte.
     pub body: Bytes,
+}
+
+/// What the bridge needs of a store. A write names the revision that it replaces.
+pub trait Store: Send + Sync + 'static {
+    /// Whether it is worth asking.
+    fn is_available(&self) -> bool;
+
+    /// Waits until it is worth asking.
+    fn available(&self) -> impl Future<Output = ()> + Send;
+
+    /// The wall clock.
+    fn wall(&self) -> UnixMs;
+
+    /// Reads what all others have written, until `end` at the longest.
+    fn read(
+        &self,
+        call: CallId,
+        end: Instant,
+    ) -> impl Future<Output = Result<(Revision, Option<Bytes>), StoreFault>> + Send;
+
+    /// Writes in place of `revision`, until `end` at the longest. The record may be forgotten
+    /// after `life_seconds`.
+    fn write(
+        &self,
+        call: CallId,
+        revision: Revision,
+        life_seconds: u64,
+        record: Vec<u8>,
+        end: Instant,
+    ) -> impl Future<Output = Result<Written, StoreFault>> + Send;
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It has this revision.
+    As(Revision),
+    /// Another write came first.
+    Conflict,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFault {
+    /// Nothing came back in time. A write may have been taken.
+    Timeout,
+    /// There is no connection, or no store at the other end.
+    Unavailable,
+    /// The store is full.
+    Full,
+    /// Anything else that it says.
+    Error,
 }

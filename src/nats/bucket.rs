@@ -16,7 +16,7 @@ use super::NatsWire;
 use crate::{
     clock,
     config::{CallStore, Config},
-    store::StoreFault,
+    wire::StoreFault,
 };
 
 /// The bucket of calls, where they are shared.

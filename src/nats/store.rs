@@ -34,8 +34,7 @@ use crate::{
     inbox::{Arrival, Sent, Token},
     metrics::Metrics,
     pipeline::Pipeline,
-    store::{Store, StoreFault, Written},
-    wire::Wire,
+    wire::{Store, StoreFault, Wire, Written},
 };
 
 /// So many failures in a row, and the store is not asked until it has proved to be back.

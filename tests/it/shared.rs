@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use connector_bridge::store::StoreFault;
+use connector_bridge::wire::StoreFault;
 
 use crate::support::{
     fake::{Bridge, Worker, pass, timed},

@@ -27,8 +27,8 @@ use connector_bridge::{
     pipeline::Pipeline,
     random::Random,
     secrets::Secrets,
-    store::{SharedCalls, Store, StoreFault, Written},
-    wire::{Message, NotSent, Wire},
+    store::SharedCalls,
+    wire::{Message, NotSent, Store, StoreFault, Wire, Written},
 };
 use http::{Request, Response};
 use http_body::Frame;

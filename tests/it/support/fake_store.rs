@@ -13,7 +13,7 @@ use connector_bridge::{
         call_id::CallId,
         shared::{Revision, UnixMs},
     },
-    store::{StoreFault, Written},
+    wire::{StoreFault, Written},
 };
 use tokio::sync::watch;
 
