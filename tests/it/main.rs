@@ -20,3 +20,4 @@ mod shutdown;
 mod sockets;
 mod support;
 mod tidy;
+mod workers;
