@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, thread};
 
 use http::Request;
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 use tower_service::Service;
 
 use crate::{
@@ -15,11 +16,11 @@ use crate::{
         connection::Progress,
         listener::{self, Limits},
     },
-    lane::Lane,
+    lane::{Lane, Sharing},
     lifecycle::{self, Phase, Stop, Stopping, Timetable},
     memory::Memory,
     metrics::Metrics,
-    nats::{self, NatsWire},
+    nats::{self, Decisions, NatsWire},
     pipeline::Pipeline,
     random::Random,
     secrets::Secrets,
@@ -65,6 +66,8 @@ pub struct App {
     front: Arc<Front<NatsWire>>,
     admin: Arc<Admin>,
     link: nats::Link,
+    wire: Arc<NatsWire>,
+    decisions: Decisions,
     secrets: Secrets,
     listener: std::net::TcpListener,
     admin_listener: std::net::TcpListener,
@@ -95,15 +98,26 @@ impl App {
         let window = config.calls.replay_window;
         let memory = Memory::new(window, config.calls.max_entries);
         let shared = (config.calls.store == CallStore::Jetstream).then(|| {
+            metrics.store_available.set(0);
             let keys = Arc::clone(&secrets.seal_keys);
             SharedCalls::new(Arc::clone(&wire), window, keys, metrics.clone())
         });
-        let pipeline = Arc::new(Pipeline::new(wire, memory, shared));
+        let pipeline = Arc::new(Pipeline::new(Arc::clone(&wire), memory, shared));
+        let (changes, changed) = mpsc::channel(nats::CHANGES_MAX);
+        let sharing = Sharing { changes, metrics: metrics.clone() };
         let lanes: Vec<Arc<Lane>> = config
             .connectors
             .iter()
-            .map(|settings| Arc::new(Lane::new(settings.connector.clone(), &metrics)))
+            .map(|settings| {
+                Arc::new(Lane::new(settings.connector.clone(), &metrics, Some(&sharing)))
+            })
             .collect();
+        let decisions = Decisions {
+            changes: changed,
+            lanes: lanes.clone(),
+            keys: Arc::clone(&secrets.seal_keys),
+            metrics: metrics.clone(),
+        };
         let endpoints = lanes.iter().zip(&secrets.auth).map(|(lane, (_, auth))| {
             let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
             (lane.connector.name.as_str().into(), endpoint)
@@ -135,6 +149,8 @@ impl App {
             front: Arc::new(front),
             admin: Arc::new(admin),
             link,
+            wire,
+            decisions,
             secrets,
             listener,
             admin_listener,
@@ -151,6 +167,7 @@ impl App {
         let mut background = tokio::task::JoinSet::new();
         background.spawn(self.link.run(Arc::clone(&pipeline), metrics.clone()));
         background.spawn(nats::keep_store(Arc::clone(&pipeline), metrics.clone()));
+        background.spawn(self.decisions.share(self.wire, config.clone()));
         background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
         let keeper = Arc::clone(&pipeline);
         background.spawn(async move { keeper.keep().await });

@@ -8,7 +8,8 @@ use crate::domain::{
     call_id::CacheKey,
     connector::Connector,
     decision::Decision,
-    fallback::{CachedRules, Keep, KeptDecision, keep},
+    fallback::CachedRules,
+    kept::{Keep, KeptDecision, keep},
     protocol::Answer,
     reply::CacheControl,
 };
@@ -54,11 +55,20 @@ impl DecisionCache {
         Self { rules, entries }
     }
 
-    /// A worker has decided.
-    pub fn keep(&self, keys: CacheKeys, decision: &Decision, control: CacheControl, now: Instant) {
+    /// A worker has decided. `tell` hears of every key that this changes.
+    pub fn keep(
+        &self,
+        keys: CacheKeys,
+        decision: &Decision,
+        control: CacheControl,
+        now: Instant,
+        tell: impl Fn(CacheKey, &Keep),
+    ) {
         let (same_call, same_values) = keep(&self.rules, decision, control, now);
+        tell(keys.same_call, &same_call);
         self.apply(keys.same_call, same_call);
         if let Some(key) = keys.same_values {
+            tell(key, &same_values);
             self.apply(key, same_values);
         }
     }
@@ -88,7 +98,8 @@ impl DecisionCache {
         self.len() == 0
     }
 
-    fn apply(&self, key: CacheKey, keep: Keep) {
+    /// Another replica has changed a key.
+    pub fn apply(&self, key: CacheKey, keep: Keep) {
         match keep {
             Keep::Replace(kept) => self.entries.insert(key, kept),
             Keep::Drop => self.entries.invalidate(&key),

@@ -12,6 +12,7 @@ pub mod deadline;
 pub mod decision;
 pub mod fallback;
 pub mod json;
+pub mod kept;
 pub mod message;
 pub mod outcome;
 pub mod problem;

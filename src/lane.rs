@@ -8,18 +8,55 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
     cache::{CacheKeys, DecisionCache, Lookup},
     clock,
     domain::{
         breaker::{Breaker, Heard, Pass},
-        connector::Connector,
+        call_id::CacheKey,
+        connector::{Connector, ConnectorName},
         decision::Decision,
+        kept::Keep,
         protocol::Answer,
         reply::CacheControl,
     },
-    metrics::{ConnectorMetrics, Metrics},
+    metrics::{ConnectorMetrics, Metrics, StoreOperation, StoreResult},
 };
+
+/// A change of a lane's cache that other replicas are to hear of.
+#[derive(Debug)]
+pub struct Change {
+    /// Whose cache.
+    pub connector: ConnectorName,
+    /// Which key.
+    pub key: CacheKey,
+    /// What becomes of it.
+    pub keep: Keep,
+}
+
+/// Where changes go that other replicas are to hear of.
+#[derive(Clone)]
+pub struct Sharing {
+    /// With room for as many as may wait.
+    pub changes: mpsc::Sender<Change>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Sharing {
+    /// Where too many are waiting, the others do not hear of it.
+    fn tell(&self, connector: &ConnectorName, key: CacheKey, keep: &Keep) {
+        if *keep == Keep::Leave {
+            return;
+        }
+        let change = Change { connector: connector.clone(), key, keep: keep.clone() };
+        if self.changes.try_send(change).is_err() {
+            self.metrics.store_operation(StoreOperation::Share, StoreResult::Dropped);
+        }
+    }
+}
 
 /// A connector at work.
 pub struct Lane {
@@ -30,16 +67,20 @@ pub struct Lane {
     breaker: Mutex<Breaker>,
     in_flight: AtomicUsize,
     cache: Option<DecisionCache>,
+    sharing: Option<Sharing>,
 }
 
 impl Lane {
-    /// A connector that starts to work.
-    pub fn new(connector: Connector, metrics: &Metrics) -> Self {
+    /// A connector that starts to work, and shares its cached decisions where it is to.
+    pub fn new(connector: Connector, metrics: &Metrics, sharing: Option<&Sharing>) -> Self {
+        let cached = connector.fallback.cached.clone();
+        let is_shared = cached.as_ref().is_some_and(|rules| rules.shared);
         Self {
             metrics: metrics.connector(&connector),
             breaker: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            cache: connector.fallback.cached.clone().map(DecisionCache::new),
+            cache: cached.map(DecisionCache::new),
+            sharing: sharing.filter(|_| is_shared).cloned(),
             connector,
         }
     }
@@ -71,7 +112,23 @@ impl Lane {
     /// A worker has decided: keeps that for a fallback, where that is configured.
     pub fn keep(&self, keys: Option<CacheKeys>, decision: &Decision, control: CacheControl) {
         if let (Some(cache), Some(keys)) = (&self.cache, keys) {
-            cache.keep(keys, decision, control, clock::now());
+            cache.keep(keys, decision, control, clock::now(), |key, keep| {
+                if let Some(sharing) = &self.sharing {
+                    sharing.tell(&self.connector.name, key, keep);
+                }
+            });
+        }
+    }
+
+    /// Whether its cached decisions are shared with other replicas.
+    pub fn shares(&self) -> bool {
+        self.sharing.is_some()
+    }
+
+    /// Another replica has changed a key of its cache.
+    pub fn take_over(&self, key: CacheKey, keep: Keep) {
+        if let Some(cache) = &self.cache {
+            cache.apply(key, keep);
         }
     }
 

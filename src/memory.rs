@@ -17,7 +17,7 @@ use crate::{
         call_id::CallId,
         outcome::{Outcome, Source},
         protocol::Answer,
-        record::{Begin, Decided, Record, Round},
+        record::{Begin, Record, Recorded, Round},
     },
     random::Random,
     room::give_back,
@@ -130,7 +130,7 @@ impl Memory {
     }
 
     /// What the store knows of `call` takes the place of what was known here.
-    fn learn(&self, call: CallId, learned: Decided, ends: Instant, ended: &Ended) {
+    fn learn(&self, call: CallId, learned: Recorded, ends: Instant, ended: &Ended) {
         let mut state = self.lock();
         let Some(entry) = state.calls.get_mut(&call) else { return };
         entry.record.learn(ended.round, learned, ends);

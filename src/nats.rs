@@ -5,6 +5,7 @@
 //! time-out does not cover the hand-over to its task, and it drops late replies.
 
 mod bucket;
+mod decisions;
 mod discovery;
 mod link;
 mod store;
@@ -26,6 +27,7 @@ use self::{
     store::{Health, TOKEN_MARK},
 };
 pub use self::{
+    decisions::{CHANGES_MAX, Decisions},
     discovery::{WORKERS_ASKED_EVERY, count_workers},
     link::Link,
     store::keep_store,

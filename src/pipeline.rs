@@ -18,7 +18,7 @@ use crate::{
         fallback::default_answer,
         outcome::{Outcome, Reason, Source},
         protocol::Answer,
-        record::Decided,
+        record::Recorded,
         reply,
     },
     inbox::{Arrival, Inbox, Token},
@@ -151,7 +151,7 @@ impl<W: Wire> Pipeline<W> {
                 lead.go_on_in(round, unanswered, None);
                 if outcome.reason.is_none() {
                     count(CallResult::Joined);
-                    let decided = Decided::new(outcome.answer.clone());
+                    let decided = Recorded::new(outcome.answer.clone());
                     let ended = Ended { round, outcome };
                     return Some(lead.learn(decided, shared.instant(ends), ended));
                 }

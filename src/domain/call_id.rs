@@ -4,7 +4,7 @@
 //! Canonical: members sorted by name at every level, strings by their unescaped text, numbers by
 //! their text as posted, white space outside strings ignored.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 
@@ -80,6 +80,27 @@ impl CacheKey {
         Some(Self(hash.finish()))
     }
 }
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&CallId(self.0), f)
+    }
+}
+
+impl FromStr for CacheKey {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAKey> {
+        let mut key = [0; 16];
+        let digits = text.as_bytes();
+        let decoded = digits.len() == 32 && HEXLOWER.decode_mut(digits, &mut key).is_ok();
+        decoded.then_some(Self(key)).ok_or(NotAKey)
+    }
+}
+
+/// A text is not 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAKey;
 
 /// Every part goes in with its kind and its length, so that no two different inputs are written
 /// the same.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     outcome::{Outcome, Source},
-    record::{Decided, Round},
+    record::{Recorded, Round},
     shared::{Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs},
 };
 
@@ -66,7 +66,7 @@ pub enum Claimed {
         taken_over: bool,
     },
     /// A recorded decision, and until when it counts.
-    Replay(Round, Decided, UnixMs),
+    Replay(Round, Recorded, UnixMs),
     /// What another replica, which had claimed the call, answered in the meantime.
     Joined {
         /// In this round.
@@ -166,7 +166,7 @@ impl Claiming {
                 Step::Done(Claimed::Joined { round, outcome, unanswered, ends })
             }
             SharedPhase::FellBack(_) => self.lead(revision, round, known.max(unanswered), false),
-            SharedPhase::Decided(Decided { answer, .. }) if has_joined => {
+            SharedPhase::Decided(Recorded { answer, .. }) if has_joined => {
                 let outcome = Outcome { answer, source: Source::Worker, reason: None };
                 Step::Done(Claimed::Joined { round, outcome, unanswered, ends })
             }
@@ -174,7 +174,7 @@ impl Claiming {
                 self.lead(revision, new_round, 0, false)
             }
             SharedPhase::Decided(decided) if decided.is_about_form() => {
-                let decided = Decided { replayed: true, ..decided };
+                let decided = Recorded { replayed: true, ..decided };
                 let claimed = Claimed::Replay(round, decided.clone(), ends);
                 let phase = SharedPhase::Decided(decided);
                 self.last = (revision, SharedRecord { round, unanswered, ends, phase }, claimed);
@@ -267,7 +267,7 @@ mod tests {
 
     fn decided(action: Action, delivered: bool, replayed: bool) -> SharedRecord {
         let answer = Answer { status: 200, body: "{}".into(), action: Some(action) };
-        record(7, 0, SharedPhase::Decided(Decided { answer, delivered, replayed }))
+        record(7, 0, SharedPhase::Decided(Recorded { answer, delivered, replayed }))
     }
 
     fn fallback() -> Outcome {

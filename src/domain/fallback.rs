@@ -1,7 +1,7 @@
 //! What is answered when no valid decision came in time: a cached decision, else the configured
 //! default.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     claims::ui_locales,
@@ -11,7 +11,6 @@ use super::{
     message::Messages,
     outcome::{Outcome, Reason, Source},
     protocol::Answer,
-    reply::CacheControl,
 };
 
 /// A connector's fallback.
@@ -47,73 +46,6 @@ pub struct CachedRules {
     pub max_entries: u64,
     /// Whether all replicas share them.
     pub shared: bool,
-}
-
-/// A decision kept for a fallback.
-#[derive(Clone, Debug)]
-pub struct KeptDecision {
-    decision: Decision,
-    kept_at: Instant,
-    age_max: Duration,
-}
-
-/// What a new decision means for earlier ones of the same call or of the same values.
-#[derive(Clone, Debug)]
-pub enum Keep {
-    /// It replaces them.
-    Replace(KeptDecision),
-    /// It is not kept, but they have been overtaken.
-    Drop,
-    /// It is not kept and says nothing about them.
-    Leave,
-}
-
-/// What becomes of `decision` in the cache: under the same call, and under the same values.
-///
-/// A ValidationError speaks of one form: it overtakes what was decided about that form, not what
-/// was decided about the person.
-pub fn keep(
-    rules: &CachedRules,
-    decision: &Decision,
-    cache_control: CacheControl,
-    now: Instant,
-) -> (Keep, Keep) {
-    match decision {
-        Decision::ValidationError(_) => (Keep::Drop, Keep::Leave),
-        Decision::Continue(_) | Decision::ShowBlockPage(_) if cache_control.no_store => {
-            (Keep::Drop, Keep::Drop)
-        }
-        Decision::Continue(_) | Decision::ShowBlockPage(_) => {
-            let age_max = cache_control.stale_if_error.unwrap_or(Duration::MAX).min(rules.max_age);
-            let kept = KeptDecision { decision: decision.clone(), kept_at: now, age_max };
-            (Keep::Replace(kept.clone()), Keep::Replace(kept))
-        }
-    }
-}
-
-impl KeptDecision {
-    /// Whether it may still be used at `now`.
-    pub fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.kept_at) < self.age_max
-    }
-
-    /// The answer for the very same call: the decision, whole.
-    pub fn for_same_call(&self, connector: &Connector) -> Answer {
-        connector.answer(&self.decision)
-    }
-
-    /// The answer for another call with the same values: without claims where they could
-    /// overwrite what the person has just typed.
-    pub fn for_same_values(&self, connector: &Connector) -> Answer {
-        match &self.decision {
-            Decision::Continue(_) if connector.step.overwrites_form => {
-                connector.answer(&Decision::Continue(ReturnedClaims::default()))
-            }
-            Decision::Continue(_) | Decision::ShowBlockPage(_) | Decision::ValidationError(_) => {
-                connector.answer(&self.decision)
-            }
-        }
-    }
 }
 
 /// The connector's configured default, in the person's language.

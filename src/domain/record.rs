@@ -28,7 +28,7 @@ pub enum Begin {
 
 /// What a worker has decided about a call, and what has become of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decided {
+pub struct Recorded {
     /// The answer that the decision is.
     pub answer: Answer,
     /// Whether it was written to a caller that was still there.
@@ -37,7 +37,7 @@ pub struct Decided {
     pub replayed: bool,
 }
 
-impl Decided {
+impl Recorded {
     /// A decision that has just come.
     pub fn new(answer: Answer) -> Self {
         Self { answer, delivered: false, replayed: false }
@@ -73,7 +73,7 @@ enum Phase {
     /// Answered with a fallback; a late decision is still welcome.
     Undecided { unanswered: u32 },
     /// A ValidationError is replayed once, where it was not delivered.
-    Decided(Decided),
+    Decided(Recorded),
 }
 
 impl Record {
@@ -134,7 +134,7 @@ impl Record {
     }
 
     /// The store says what was decided in `round`, and until when that is remembered.
-    pub fn learn(&mut self, round: Round, decided: Decided, ends: Instant) {
+    pub fn learn(&mut self, round: Round, decided: Recorded, ends: Instant) {
         *self = Self { round, phase: Phase::Decided(decided), ends };
     }
 
@@ -148,7 +148,7 @@ impl Record {
         if self.round != round || !is_open {
             return false;
         }
-        self.phase = Phase::Decided(Decided::new(answer));
+        self.phase = Phase::Decided(Recorded::new(answer));
         self.ends = now + window;
         true
     }
@@ -250,7 +250,7 @@ mod tests {
         let mut record = Record::lead(Round(1), now);
         record.go_on_in(Round(7));
         assert!(!record.decide(Round(1), answer(Action::Continue), now, WINDOW));
-        record.learn(Round(7), Decided::new(answer(Action::Continue)), now + ms(10));
+        record.learn(Round(7), Recorded::new(answer(Action::Continue)), now + ms(10));
         assert_eq!(record.decided(Round(7)), Some(&answer(Action::Continue)));
         assert_eq!(record.ends(), Some(now + ms(10)));
     }

@@ -4,7 +4,7 @@
 use super::{
     outcome::Outcome,
     protocol::Answer,
-    record::{Decided, Round},
+    record::{Recorded, Round},
     shared::{Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs},
 };
 
@@ -50,7 +50,7 @@ impl Settling {
     pub fn record(&self) -> SharedRecord {
         let Self { round, unanswered, ends, .. } = *self;
         let phase = match &self.end {
-            End::Decided(answer) => SharedPhase::Decided(Decided::new(answer.clone())),
+            End::Decided(answer) => SharedPhase::Decided(Recorded::new(answer.clone())),
             End::FellBack(outcome) => SharedPhase::FellBack(outcome.clone()),
         };
         SharedRecord { round, unanswered, ends, phase }
@@ -141,7 +141,7 @@ mod tests {
         for phase in [claimed_by(ME), claimed_by(OTHER), SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), write);
         }
-        let decided = SharedPhase::Decided(Decided::new(answer("theirs")));
+        let decided = SharedPhase::Decided(Recorded::new(answer("theirs")));
         assert_eq!(settling.read(seen(1, decided), NOW), Settle::Decided(answer("theirs")));
     }
 
@@ -154,7 +154,7 @@ mod tests {
         for phase in [claimed_by(OTHER), newer, SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), Settle::Leave);
         }
-        let decided = SharedPhase::Decided(Decided::new(answer("theirs")));
+        let decided = SharedPhase::Decided(Recorded::new(answer("theirs")));
         assert_eq!(settling.read(seen(1, decided), NOW), Settle::Decided(answer("theirs")));
     }
 
@@ -175,12 +175,12 @@ mod tests {
 
     #[test]
     fn a_delivery_is_written_once_and_in_its_round_only() {
-        let decided = Decided::new(answer("mine"));
+        let decided = Recorded::new(answer("mine"));
         let (revision, record) =
             delivered(seen(1, SharedPhase::Decided(decided.clone())), Round(1), NOW).unwrap();
         assert_eq!(revision, REVISION);
         let Seen { record: Some(expected), .. } =
-            seen(1, SharedPhase::Decided(Decided { delivered: true, ..decided.clone() }))
+            seen(1, SharedPhase::Decided(Recorded { delivered: true, ..decided.clone() }))
         else {
             panic!("there is a record")
         };

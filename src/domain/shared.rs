@@ -12,7 +12,7 @@ use super::{
     decision::Action,
     outcome::{Outcome, Reason, Source},
     protocol::Answer,
-    record::{Decided, Round},
+    record::{Recorded, Round},
 };
 
 /// How long after its call's deadline a claim still holds, so that clocks may differ a little and
@@ -27,6 +27,11 @@ impl UnixMs {
     /// The time `after` this.
     pub fn plus(self, after: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time `before` this.
+    pub fn minus(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(before.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// The time from `earlier` to this, zero where it is later.
@@ -91,7 +96,7 @@ pub enum SharedPhase {
     /// Answered with a fallback, which is for those who had joined and for nobody else.
     FellBack(Outcome),
     /// Decided.
-    Decided(Decided),
+    Decided(Recorded),
 }
 
 /// The least and the most that a record lives in the store, which counts in whole seconds.
@@ -117,7 +122,7 @@ impl SharedRecord {
                 let ((status, action), source, reason) = (worded(answer), *source, *reason);
                 (PhaseHead::FellBack { status, action, source, reason }, &answer.body)
             }
-            SharedPhase::Decided(Decided { answer, delivered, replayed }) => {
+            SharedPhase::Decided(Recorded { answer, delivered, replayed }) => {
                 let (status, action) = worded(answer);
                 let (delivered, replayed) = (*delivered, *replayed);
                 (PhaseHead::Decided { status, action, delivered, replayed }, &answer.body)
@@ -145,7 +150,7 @@ impl SharedRecord {
             }
             PhaseHead::Decided { status, action, delivered, replayed } => {
                 let answer = Answer { status, body, action };
-                SharedPhase::Decided(Decided { answer, delivered, replayed })
+                SharedPhase::Decided(Recorded { answer, delivered, replayed })
             }
         };
         let (round, unanswered, ends) = (Round(head.round), head.unanswered, head.ends);
@@ -203,7 +208,7 @@ mod tests {
                 source: Source::Default,
                 reason: Some(Reason::NoResponders),
             }),
-            SharedPhase::Decided(Decided { answer: answer(), delivered: true, replayed: false }),
+            SharedPhase::Decided(Recorded { answer: answer(), delivered: true, replayed: false }),
         ];
         for phase in phases {
             let record = record(phase);
@@ -213,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_no_record() {
-        let good = record(SharedPhase::Decided(Decided::new(answer()))).encode();
+        let good = record(SharedPhase::Decided(Recorded::new(answer()))).encode();
         let good = String::from_utf8(good).unwrap();
         let other_version = good.replace("\"version\":1", "\"version\":2");
         let other_phase = good.replace("decided", "dreamt");
@@ -224,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_store_keeps_it_a_little_longer_than_it_counts() {
-        let record = record(SharedPhase::Decided(Decided::new(answer())));
+        let record = record(SharedPhase::Decided(Recorded::new(answer())));
         for (left, seconds) in [(0, 1), (1, 2), (1_000, 2), (1_001, 3), (45_000, 46)] {
             let now = UnixMs(record.ends.0 - left);
             assert_eq!(record.life_seconds(now), seconds, "{left}");

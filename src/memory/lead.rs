@@ -10,7 +10,7 @@ use crate::domain::{
     claiming::Claim,
     outcome::Outcome,
     protocol::Answer,
-    record::{Decided, Round},
+    record::{Recorded, Round},
 };
 
 /// Which call is led, and how far that is.
@@ -103,7 +103,7 @@ impl Lead {
     }
 
     /// The store says what was decided, and until when that counts.
-    pub fn learn(&mut self, learned: Decided, ends: Instant, ended: Ended) -> Ended {
+    pub fn learn(&mut self, learned: Recorded, ends: Instant, ended: Ended) -> Ended {
         if let Some((memory, call)) = self.memory.take() {
             memory.learn(call, learned, ends, &ended);
         }

@@ -35,7 +35,7 @@ pub(super) fn of_calls(config: &Config) -> Option<Bucket> {
 }
 
 /// Room for so many records of the usual size.
-fn bytes_for(entries: usize) -> u64 {
+pub(super) fn bytes_for(entries: usize) -> u64 {
     (entries as u64).saturating_mul(RECORD_BYTES_USUAL).clamp(BYTES_MIN, BYTES_MAX)
 }
 

@@ -2,6 +2,7 @@
 //! server or the connection fail.
 
 mod authentication;
+mod decisions;
 mod discovery;
 mod memory;
 mod message;
@@ -9,6 +10,7 @@ mod outage;
 mod overdue;
 mod replies;
 mod restart;
+mod store;
 mod worker;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@ use std::{
 
 use async_nats::{Client, ConnectOptions, HeaderMap, Message};
 use futures_util::StreamExt;
+use tokio::task::JoinHandle;
 
 use super::SUBJECT;
 use crate::support::real::{NatsServer, until};
@@ -49,6 +50,7 @@ impl Got {
 pub(super) struct Worker {
     client: Client,
     got: Arc<Mutex<Vec<Got>>>,
+    listening: JoinHandle<()>,
 }
 
 impl Worker {
@@ -73,9 +75,9 @@ impl Worker {
     ) -> Self {
         let mut messages = client.queue_subscribe(SUBJECT, "w".to_owned()).await.unwrap();
         round_trip(&client).await;
-        let worker = Self { client: client.clone(), got: Arc::default() };
-        let got = Arc::clone(&worker.got);
-        tokio::spawn(async move {
+        let all = Arc::<Mutex<Vec<Got>>>::default();
+        let (got, own_client) = (Arc::clone(&all), client.clone());
+        let listening = tokio::spawn(async move {
             while let Some(message) = messages.next().await {
                 let reply = decide(&message).zip(message.reply.clone());
                 got.lock().unwrap().push(Got { message });
@@ -84,7 +86,14 @@ impl Worker {
                 }
             }
         });
-        worker
+        Self { client: own_client, got: all, listening }
+    }
+
+    /// Listens no more.
+    pub(super) async fn leave(self) {
+        self.listening.abort();
+        assert!(self.listening.await.is_err());
+        round_trip(&self.client).await;
     }
 
     /// Everything that came so far.

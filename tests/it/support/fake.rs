@@ -249,7 +249,7 @@ impl Bridge {
         });
         let connectors = config.connectors.iter();
         let lanes: Vec<_> = connectors
-            .map(|settings| Arc::new(Lane::new(settings.connector.clone(), &metrics)))
+            .map(|settings| Arc::new(Lane::new(settings.connector.clone(), &metrics, None)))
             .collect();
         let endpoints = lanes.iter().zip(&secrets.auth).map(|(lane, (_, auth))| {
             let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
