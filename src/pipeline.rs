@@ -131,23 +131,23 @@ impl<W: Wire> Pipeline<W> {
         let limit = call.lane.connector.deadline;
         let claimed = shared.claim(call.id, lead, call.arrived, limit);
         let (round, outcome) = match self.until(call.deadline().instant(), claimed).await {
-            Some(Claimed::Lead { round, unanswered, claim, taken_over }) => {
+            Some((Claimed::Lead { round, unanswered, claim, taken_over }, time_left)) => {
                 count(if taken_over { CallResult::TakenOver } else { CallResult::First });
-                lead.go_on_in(round, unanswered, Some(claim));
+                lead.go_on_in(round, unanswered, Some((claim, time_left)));
                 return None;
             }
-            Some(Claimed::Unsure { round, unanswered, claim }) => {
+            Some((Claimed::Unsure { round, unanswered, claim }, time_left)) => {
                 count(CallResult::First);
-                lead.go_on_in(round, unanswered, Some(claim));
+                lead.go_on_in(round, unanswered, Some((claim, time_left)));
                 return None;
             }
-            Some(Claimed::Replay(round, decided, ends)) => {
+            Some((Claimed::Replay(round, decided, ends), _)) => {
                 count(CallResult::Replayed);
                 let answer = decided.answer.clone();
                 let outcome = Outcome { answer, source: Source::Replay, reason: None };
                 return Some(lead.learn(decided, shared.instant(ends), Ended { round, outcome }));
             }
-            Some(Claimed::Joined { round, outcome, unanswered, ends }) => {
+            Some((Claimed::Joined { round, outcome, unanswered, ends }, _)) => {
                 lead.go_on_in(round, unanswered, None);
                 if outcome.reason.is_none() {
                     count(CallResult::Joined);

@@ -41,6 +41,9 @@ const OPERATION_TIME_MAX: Duration = Duration::from_millis(100);
 /// The pause before what could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
+/// How long the end of the program waits for writes that go on behind answers.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// The most writes that go on behind answers.
 const BACKLOG_MAX: u32 = 4_096;
 
@@ -101,14 +104,15 @@ impl<S: Store> SharedCalls<S> {
     }
 
     /// Claims a call that `lead` leads here, which came at `arrived` and has `limit`. Waits for
-    /// another replica that has claimed it, however long that takes.
+    /// another replica that has claimed it, however long that takes. Returns also what is left of
+    /// the time that the store may cost.
     pub async fn claim(
         &self,
         call: CallId,
         lead: &Lead,
         arrived: Instant,
         limit: Duration,
-    ) -> Claimed {
+    ) -> (Claimed, Duration) {
         let inner = &self.0;
         let (now, wall) = (clock::now(), inner.store.wall());
         let deadline = Deadline::of(arrived, limit);
@@ -126,22 +130,24 @@ impl<S: Store> SharedCalls<S> {
         let operation = StoreOperation::Claim;
         if !self.is_available() {
             inner.metrics.store_operation(operation, StoreResult::Unavailable);
-            return claiming.give_up();
+            return (claiming.give_up(), Duration::ZERO);
         }
         loop {
             step = match step {
-                Step::Done(claimed) => return claimed,
+                Step::Done(claimed) => {
+                    return (claimed, end.saturating_duration_since(clock::now()));
+                }
                 Step::Write(revision, record) => {
                     match inner.write(operation, call, revision, &record, end).await {
                         Ok(Written::As(revision)) => claiming.wrote(Some(revision)),
                         Ok(Written::Conflict) | Err(StoreFault::Timeout) => claiming.wrote(None),
-                        Err(_) => return claiming.give_up(),
+                        Err(_) => break,
                     }
                 }
                 Step::Read => match inner.read(StoreOperation::Look, call, end).await {
                     Ok(seen) => claiming.read(seen, inner.store.wall()),
                     Err(StoreFault::Timeout) => Step::Read,
-                    Err(_) => return claiming.give_up(),
+                    Err(_) => break,
                 },
                 Step::Pause(pause) => {
                     clock::sleep_until((clock::now() + pause).min(end)).await;
@@ -155,9 +161,10 @@ impl<S: Store> SharedCalls<S> {
                 }
             };
             if clock::now() >= end && !matches!(step, Step::Done(_) | Step::Join(_)) {
-                return claiming.give_up();
+                break;
             }
         }
+        (claiming.give_up(), Duration::ZERO)
     }
 
     /// A decision about a call that is led here, as it is to be written.
@@ -179,11 +186,16 @@ impl<S: Store> SharedCalls<S> {
         Settling { claim, revision, round, unanswered, end, ends }
     }
 
-    /// Writes the end of a call before it is answered. Returns the decision that counts: another
-    /// replica may have brought one first.
-    pub async fn settle_first(&self, call: CallId, settling: Settling) -> Option<Answer> {
-        let end = clock::now() + CALL_TIME_MAX;
+    /// Writes the end of a call before it is answered, until `end` at the longest. Returns the
+    /// decision that counts: another replica may have brought one first.
+    pub async fn settle_first(
+        &self,
+        call: CallId,
+        settling: Settling,
+        end: Instant,
+    ) -> Option<Answer> {
         if self.is_available()
+            && clock::now() < end
             && let Ok(counts) = self.0.settle(call, &settling, end).await
         {
             return counts;
@@ -199,8 +211,8 @@ impl<S: Store> SharedCalls<S> {
         settling: Settling,
         then: impl FnOnce(Option<Answer>) + Send + 'static,
     ) {
-        let shared = self.clone();
-        self.0.runtime.spawn(async move { then(shared.settle_first(call, settling).await) });
+        let (shared, end) = (self.clone(), clock::now() + CALL_TIME_MAX);
+        self.0.runtime.spawn(async move { then(shared.settle_first(call, settling, end).await) });
     }
 
     /// Writes the end of a call while it is answered, and tries until it counts no more.
@@ -255,9 +267,12 @@ impl<S: Store> SharedCalls<S> {
         }
     }
 
-    /// Waits until everything that goes on behind answers is written or given up.
+    /// Waits a little for what goes on behind answers.
     pub async fn flush(&self) {
-        drop(self.0.backlog.acquire_many(BACKLOG_MAX).await);
+        let end = clock::now() + FLUSH_TIME_MAX;
+        if self.is_available() {
+            clock::until(end, self.0.backlog.acquire_many(BACKLOG_MAX)).await;
+        }
     }
 
     /// Does something behind an answer. Where too much of it is going on, it is not done.

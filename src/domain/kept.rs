@@ -217,8 +217,8 @@ mod tests {
             "[]",
             &good.replace("\"version\":1", "\"version\":2"),
             &good.replace("continue", "dreams"),
-            &good.replace("true}", "[1]}"),
-            &good.replace("true}", "true"),
+            &good.replace("true,", "[1],"),
+            &good.replace("true,", "true"),
         ] {
             assert_eq!(SharedKeep::decode(bad.as_bytes(), now, WALL), None, "{bad}");
         }

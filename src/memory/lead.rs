@@ -1,6 +1,9 @@
 //! Leading a call: the right to have it decided, and the duty to say how it ended.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
@@ -34,12 +37,20 @@ pub struct Lead {
     unanswered: u32,
     over: Option<Round>,
     claim: Option<Claim>,
+    store_time_left: Duration,
 }
 
 impl Lead {
     /// A call that nobody joins and nothing remembers.
     pub fn alone() -> Self {
-        Self { memory: None, round: Round(0), unanswered: 0, over: None, claim: None }
+        Self {
+            memory: None,
+            round: Round(0),
+            unanswered: 0,
+            over: None,
+            claim: None,
+            store_time_left: Duration::ZERO,
+        }
     }
 
     /// What is led, where it is remembered and not decided yet.
@@ -62,6 +73,11 @@ impl Lead {
     /// A round whose ValidationError is known to be delivered or replayed.
     pub fn over(&self) -> Option<Round> {
         self.over
+    }
+
+    /// What is left of the time that the store may cost this call.
+    pub fn store_time_left(&self) -> Duration {
+        self.store_time_left
     }
 
     /// The number of the message that is sent next.
@@ -91,15 +107,25 @@ impl Lead {
         unanswered: u32,
         over: Option<Round>,
     ) -> Self {
-        Self { memory: Some((memory, call)), round, unanswered, over, claim: None }
+        Self {
+            memory: Some((memory, call)),
+            round,
+            unanswered,
+            over,
+            claim: None,
+            store_time_left: Duration::ZERO,
+        }
     }
 
-    /// The store says which round goes on, after how many messages, and what the claim is.
-    pub fn go_on_in(&mut self, round: Round, unanswered: u32, claim: Option<Claim>) {
+    /// The store says which round goes on, and after how many messages; with a claim, also what is
+    /// left of the time that the store may cost this call.
+    pub fn go_on_in(&mut self, round: Round, unanswered: u32, claim: Option<(Claim, Duration)>) {
         if let Some((memory, call)) = &self.memory {
             memory.go_on_in(*call, self.round, round);
         }
-        (self.round, self.unanswered, self.claim) = (round, unanswered, claim);
+        (self.round, self.unanswered) = (round, unanswered);
+        self.claim = claim.map(|(claim, _)| claim);
+        self.store_time_left = claim.map(|(_, time_left)| time_left).unwrap_or_default();
     }
 
     /// The store says what was decided, and until when that counts.

@@ -167,7 +167,8 @@ impl Sharing {
             ContextBuilder::new().timeout(WRITE_TIME_MAX).build((*client).clone());
         let names = self.lanes.iter().filter(|lane| lane.shares()).map(|l| &l.connector.name);
         let filter_subjects = names.map(|name| self.bucket.subject(&format!("{name}.>"))).collect();
-        let config = OrderedConfig { filter_subjects, ..OrderedConfig::default() };
+        let name = Some(format!("bridge-{:016x}", self.random.next()));
+        let config = OrderedConfig { name, filter_subjects, ..OrderedConfig::default() };
         let consumer = context.create_consumer_on_stream(config, self.bucket.stream()).await;
         let consumer = consumer.map_err(|error| FollowFault::Consumer(error.to_string()))?;
         let messages = consumer.messages().await;

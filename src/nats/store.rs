@@ -40,8 +40,15 @@ use crate::{
 /// So many failures in a row, and the store is not asked until it has proved to be back.
 const FAILURES_MAX: u32 = 3;
 
-/// How often a store that is away is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a store that is away is looked for: at first, while a new leader is elected, and
+/// later.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+const LOOK_PAUSE_LATER: Duration = Duration::from_secs(5);
+const LOOKS_AT_FIRST: u32 = 30;
+
+/// How often a stream that is there is looked at: somebody may have changed it, or the cluster may
+/// have grown.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// How long one of those looks may take.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
@@ -72,16 +79,19 @@ impl Default for Health {
 }
 
 impl Health {
-    fn set(&self, is_available: bool) {
+    /// Returns whether that is new.
+    fn set(&self, is_available: bool) -> bool {
         self.failures.store(0, Ordering::Relaxed);
-        self.available.send_if_modified(|was| std::mem::replace(was, is_available) != is_available);
+        self.available.send_if_modified(|was| std::mem::replace(was, is_available) != is_available)
     }
 
     /// Hears how an operation went.
     fn hear<T>(&self, result: &Result<T, StoreFault>) {
         match result {
             Ok(_) => self.failures.store(0, Ordering::Relaxed),
-            Err(StoreFault::Unavailable) => self.set(false),
+            Err(StoreFault::Unavailable) => {
+                self.set(false);
+            }
             Err(StoreFault::Timeout | StoreFault::Full | StoreFault::Error) => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
                     self.set(false);
@@ -181,28 +191,36 @@ impl NatsWire {
     /// Keeps the bucket of calls: finds it, creates it, notices that it is back. Forever.
     async fn keep_calls(&self, bucket: &Bucket, metrics: &Metrics) {
         let mut available = self.health.available.subscribe();
-        let mut was_told = false;
+        let mut looks = 0;
         loop {
             self.connected().await;
             match self.look_for(bucket).await {
                 Ok(()) => {
-                    self.health.set(true);
+                    if self.health.set(true) {
+                        tracing::info!("the store is available");
+                    }
                     metrics.store_available.set(1);
-                    tracing::info!("the store is available");
-                    was_told = false;
-                    drop(available.wait_for(|is_available| !is_available).await);
-                    metrics.store_available.set(0);
+                    looks = 0;
+                    let lost = available.wait_for(|is_available| !is_available);
+                    let again = clock::now() + LOOK_AGAIN_EVERY;
+                    if clock::until(again, lost).await.is_some() {
+                        metrics.store_available.set(0);
+                    }
                 }
                 Err(fault) => {
-                    if !was_told {
+                    self.health.set(false);
+                    metrics.store_available.set(0);
+                    if looks == 0 {
                         tracing::error!(
                             %fault,
                             "the store is not available: calls are decided without it, and a \
                              retry at another replica is decided anew"
                         );
                     }
-                    was_told = true;
-                    clock::sleep_until(clock::now() + LOOK_EVERY).await;
+                    looks += 1;
+                    let is_first = looks < LOOKS_AT_FIRST;
+                    let pause = if is_first { LOOK_PAUSE } else { LOOK_PAUSE_LATER };
+                    clock::sleep_until(clock::now() + pause).await;
                 }
             }
         }
@@ -228,7 +246,7 @@ pub async fn keep_store(pipeline: Arc<Pipeline<NatsWire>>, metrics: Metrics) {
             None => std::future::pending().await,
         }
     };
-    let forget = clock::every(LOOK_EVERY, || wire.requests.forget_late(clock::now()));
+    let forget = clock::every(LOOK_PAUSE, || wire.requests.forget_late(clock::now()));
     tokio::join!(calls, wire.requests.keep_deadlines(), forget);
 }
 

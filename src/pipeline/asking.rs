@@ -167,7 +167,7 @@ impl<W: Wire> Pipeline<W> {
                 lane.metrics.message(MessageResult::Ok, Some(taken));
                 lane.metrics.claims_not_listed.inc_by(decided.claims_not_listed);
                 let answer = lane.connector.answer(&decided.decision);
-                let (answer, counts) = self.record(lead, answer).await;
+                let (answer, counts) = self.record(call, lead, answer).await;
                 if counts {
                     lane.keep(call.cache_keys, &decided.decision, reply.cache_control);
                 }
@@ -191,7 +191,7 @@ impl<W: Wire> Pipeline<W> {
 
     /// Records a decision. Returns the answer that counts, and whether it is this one: where an
     /// earlier message may bring a decision too, the first one counts.
-    async fn record(&self, lead: &mut Lead, answer: Answer) -> (Answer, bool) {
+    async fn record(&self, call: &Call, lead: &mut Lead, answer: Answer) -> (Answer, bool) {
         let (Some(shared), Some(led)) = (&self.shared, lead.led()) else {
             return lead.decide(answer, clock::now());
         };
@@ -203,7 +203,9 @@ impl<W: Wire> Pipeline<W> {
             }
             return (counts, is_this);
         }
-        let first = shared.settle_first(led.call, settling).await;
+        let end = call.deadline().cut_to(self.cut()).instant();
+        let end = end.min(clock::now() + lead.store_time_left());
+        let first = shared.settle_first(led.call, settling, end).await;
         let first = first.unwrap_or_else(|| answer.clone());
         let is_first = first == answer;
         let (counts, is_this) = lead.decide(first, clock::now());

@@ -34,8 +34,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "nats",
         &[
-            "clock", "config", "domain", "inbox", "lane", "metrics", "pipeline", "secrets",
-            "store", "wire",
+            "clock", "config", "domain", "inbox", "lane", "metrics", "pipeline", "random",
+            "secrets", "wire",
         ],
     ),
     (

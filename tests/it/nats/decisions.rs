@@ -135,3 +135,56 @@ async fn a_shared_decision_is_not_used_beyond_its_age() {
     })
     .await;
 }
+
+/// The rights that docs/reliability.md lists, all of its blocks together.
+fn documented_rights() -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page.split("publish: [").skip(1).map(|rest| rest.split(']').next().unwrap());
+    let rights: Vec<_> =
+        blocks.flat_map(str::lines).map(str::trim).filter(|l| !l.is_empty()).collect();
+    assert!(rights.len() > 10, "{rights:?}");
+    rights.join(", ")
+}
+
+#[tokio::test]
+async fn the_documented_rights_suffice() {
+    let files = Folder::new();
+    let config = format!(
+        "jetstream {{store_dir: \"{}\"}}
+         authorization {{users: [
+           {{user: bridge, password: secret, permissions: {{
+             publish: [\"connectors.>\", \"$SRV.INFO\", {}]
+             subscribe: [\"_INBOX_connector_bridge.>\"]}}}}
+           {{user: worker, password: secret}}]}}",
+        files.0.display(),
+        documented_rights(),
+    );
+    let server = NatsServer::start_with(&config).await;
+    let nats = format!(
+        "servers: [\"{}\"], user: bridge, password_file: \"{{folder}}/password\"",
+        server.url()
+    );
+    let root = "calls: {store: jetstream}";
+    let cached = connector("fallback: {cached: {by: [email], shared: true}}");
+    let replica = || async {
+        let bridge = Bridge::start_in(Folder::new(), &nats, root, &cached).await;
+        bridge.until_metric("store_available", 1.0).await;
+        bridge
+    };
+    let (a, b) = (replica().await, replica().await);
+    let (user, password) = ("worker".to_owned(), "secret".to_owned());
+    let options = async_nats::ConnectOptions::with_user_and_password(user, password);
+    let _worker = Worker::with(Worker::client(&server, options).await, blocks).await;
+    assert_is_decided(&a.post("c", &claims_of(1)).await);
+    until_loaded(&b, 2.0).await;
+    let replayed = until("the decision is recorded", async || {
+        let answer = b.post("c", &claims_of(1)).await;
+        (answer.source() == "replay").then_some(answer)
+    });
+    replayed.await;
+    for bridge in [&a, &b] {
+        let refused = r#"nats_connection_events_total{event="auth_error"}"#;
+        assert_eq!(bridge.metric(refused).await, Some(0.0));
+    }
+}

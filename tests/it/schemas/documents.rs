@@ -137,14 +137,11 @@ fn the_document_has_the_keys_and_defaults_of_the_schema_and_no_others() {
 }
 
 /// Keys without effect in this version, which are not among the effective settings.
-const WITHOUT_EFFECT: [&str; 7] = [
+const WITHOUT_EFFECT: [&str; 4] = [
     "trusted_proxies",
     "forwarded_certificate_header",
-    "calls.create",
-    "calls.encryption_key_files",
     "connectors.NAME.auth.api_key_files",
     "connectors.NAME.auth.client_certificates",
-    "connectors.NAME.fallback.cached.shared",
 ];
 
 #[test]
@@ -223,7 +220,7 @@ fn the_documented_protocols_are_those_of_the_program() {
 #[test]
 fn what_is_documented_as_not_in_this_version_is_refused_by_both() {
     let (validator, rows) = (validator("config"), rows("refused"));
-    assert_eq!(rows.len(), 10);
+    assert_eq!(rows.len(), 7);
     for (_, row) in rows {
         let [path, value] = [&row[0], &row[1]].map(|cell| cell.trim_matches('`'));
         let config = full_but(path, Some(serde_json::from_str(value).unwrap()));
