@@ -98,8 +98,21 @@ impl DecisionCache {
         self.len() == 0
     }
 
-    /// Another replica has changed a key.
-    pub fn apply(&self, key: CacheKey, keep: Keep) {
+    /// Another replica has changed a key. What was decided later counts.
+    pub fn take_over(&self, key: CacheKey, keep: Keep) {
+        self.apply(
+            key,
+            match keep {
+                Keep::Replace(kept) => {
+                    let kept = kept.at_most(self.rules.max_age);
+                    Keep::Replace(kept.or_later(self.entries.get(&key)))
+                }
+                Keep::Drop | Keep::Leave => keep,
+            },
+        );
+    }
+
+    fn apply(&self, key: CacheKey, keep: Keep) {
         match keep {
             Keep::Replace(kept) => self.entries.insert(key, kept),
             Keep::Drop => self.entries.invalidate(&key),

@@ -128,7 +128,7 @@ impl Lane {
     /// Another replica has changed a key of its cache.
     pub fn take_over(&self, key: CacheKey, keep: Keep) {
         if let Some(cache) = &self.cache {
-            cache.apply(key, keep);
+            cache.take_over(key, keep);
         }
     }
 

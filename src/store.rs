@@ -333,7 +333,8 @@ impl<S: Store> Inner<S> {
             let is_there = sealed.is_some();
             let record = sealed
                 .and_then(|sealed| self.keys.get().open(&call.to_string(), &sealed))
-                .and_then(|record| SharedRecord::decode(&record));
+                .and_then(|record| SharedRecord::decode(&record))
+                .map(|record| record.believed(self.store.wall()));
             (is_there && record.is_none(), Seen { revision, record })
         });
         let result = match &seen {

@@ -62,6 +62,18 @@ impl KeptDecision {
         now.saturating_duration_since(self.kept_at) < self.age_max
     }
 
+    /// The later of this and `other`.
+    #[must_use]
+    pub fn or_later(self, other: Option<Self>) -> Self {
+        other.filter(|other| other.kept_at > self.kept_at).unwrap_or(self)
+    }
+
+    /// This decision, where it may not be older than `age_max`.
+    #[must_use]
+    pub fn at_most(self, age_max: Duration) -> Self {
+        Self { age_max: self.age_max.min(age_max), ..self }
+    }
+
     /// The answer for the very same call: the decision, whole.
     pub fn for_same_call(&self, connector: &Connector) -> Answer {
         connector.answer(&self.decision)
@@ -194,6 +206,22 @@ mod tests {
             assert_eq!((read.by, &kept.decision), (Owner(7), &decision));
             assert!(kept.is_fresh(there + ms(44_999)) && !kept.is_fresh(there + ms(45_000)));
         }
+    }
+
+    #[test]
+    fn the_own_rules_bound_what_another_replica_keeps_and_the_later_one_counts() {
+        let now = start() + ms(1_000_000);
+        let kept = |at| match keep(&rules(), &go_on(), CacheControl::default(), at) {
+            (Keep::Replace(kept), _) => kept,
+            (other, _) => panic!("{other:?}"),
+        };
+        let bounded = kept(now).at_most(ms(5_000));
+        assert!(bounded.is_fresh(now + ms(4_999)) && !bounded.is_fresh(now + ms(5_000)));
+        assert!(!kept(now).at_most(ms(90_000)).is_fresh(now + ms(60_000)));
+        let (old, new) = (kept(now), kept(now + ms(1)));
+        assert_eq!(old.clone().or_later(Some(new.clone())), new);
+        assert_eq!(new.clone().or_later(Some(old.clone())), new);
+        assert_eq!(old.clone().or_later(None), old);
     }
 
     #[test]

@@ -103,7 +103,26 @@ pub enum SharedPhase {
 const LIFE_MIN_SECONDS: u64 = 1;
 const LIFE_MAX_SECONDS: u64 = 2 * 3_600;
 
+/// Longer than any claim holds, and than any record counts. A record that says more was written
+/// by a clock that is far off, or not by a bridge.
+const CLAIM_MAX: Duration = Duration::from_secs(30);
+const ENDS_MAX: Duration = Duration::from_secs(LIFE_MAX_SECONDS);
+
+/// More messages than any call gets.
+const UNANSWERED_MAX: u32 = 1_000_000;
+
 impl SharedRecord {
+    /// This record as it may be believed at `now`.
+    #[must_use]
+    pub fn believed(mut self, now: UnixMs) -> Self {
+        self.ends = self.ends.min(now.plus(ENDS_MAX));
+        self.unanswered = self.unanswered.min(UNANSWERED_MAX);
+        if let SharedPhase::Claimed { until, .. } = &mut self.phase {
+            *until = (*until).min(now.plus(CLAIM_MAX));
+        }
+        self
+    }
+
     /// How many seconds the store has to keep it at `now`: a little longer than it counts, so that
     /// its end never depends on the server's clock.
     pub fn life_seconds(&self, now: UnixMs) -> u64 {
@@ -225,6 +244,21 @@ mod tests {
         for bad in ["", "\n", "{}", "{}\n", "\u{1}\n", &other_version, &other_phase, "no line"] {
             assert_eq!(SharedRecord::decode(bad.as_bytes()), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_neither_blocks_a_call_nor_breaks_the_arithmetic() {
+        let now = UnixMs(1_800_000_000_000);
+        let (owner, until) = (Owner(7), UnixMs(u64::MAX));
+        let claimed = SharedPhase::Claimed { owner, until };
+        let far = SharedRecord { ends: UnixMs(u64::MAX), unanswered: u32::MAX, ..record(claimed) };
+        let far = far.believed(now);
+        assert_eq!(far.unanswered, UNANSWERED_MAX);
+        let until = now.plus(CLAIM_MAX);
+        assert_eq!(far.phase, SharedPhase::Claimed { owner, until });
+        assert_eq!(far.ends.since(now), ENDS_MAX);
+        let near = record(SharedPhase::Claimed { owner, until: now.plus(ENDS_MAX / 1_000) });
+        assert_eq!(near.clone().believed(now), near);
     }
 
     #[test]
