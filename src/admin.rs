@@ -94,6 +94,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
             "connected": wire.is_connected(),
             "server_version": wire.server_version(),
         },
+        "store": admin.pipeline.store_is_available().map(|available| json!({"available": available})),
         "calls": {"remembered": calls, "messages_waiting": waiting, "messages_late": late},
         "connectors": connectors,
     });

@@ -268,6 +268,11 @@ impl<W: Wire> Pipeline<W> {
         &self.wire
     }
 
+    /// Whether the store that replicas share can be used, where there is one.
+    pub fn store_is_available(&self) -> Option<bool> {
+        self.shared.as_ref().map(SharedCalls::is_available)
+    }
+
     /// How many calls are remembered, and how many messages are waited for or may be answered late.
     pub fn sizes(&self) -> (usize, (usize, usize)) {
         (self.memory.len(), self.inbox.len())

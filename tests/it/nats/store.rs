@@ -63,7 +63,11 @@ async fn the_bridge_makes_the_stream_that_it_needs() {
     assert_eq!((config.max_messages_per_subject, config.max_bytes), (1, 2_048_000));
     assert_eq!(config.subject_delete_marker_ttl, None, "a marker would end the next TTL");
     assert_eq!(config.max_age, Duration::from_secs(120));
-    drop(bridge);
+    assert!(bridge.admin("/status").await.body.contains(
+        r#""store": {
+    "available": true
+  }"#
+    ));
 }
 
 #[tokio::test]
