@@ -1,6 +1,6 @@
 //! Builds the bridge from its parts, runs it, and ends it in order.
 
-use std::{io, net::SocketAddr, sync::Arc, thread};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -34,6 +34,9 @@ const SERVING_THREADS_MAX: usize = 4;
 
 /// The most connections to the administration port.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// The pause before a background task begins anew.
+const BEGIN_ANEW_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the bridge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +116,7 @@ impl App {
             })
             .collect();
         let decisions = Decisions {
-            changes: changed,
+            changes: changed.into(),
             lanes: lanes.clone(),
             keys: Arc::clone(&secrets.seal_keys),
             metrics: metrics.clone(),
@@ -166,8 +169,13 @@ impl App {
         let (pipeline, metrics) = (Arc::clone(&front.pipeline), front.metrics.clone());
         let mut background = tokio::task::JoinSet::new();
         background.spawn(self.link.run(Arc::clone(&pipeline), metrics.clone()));
-        background.spawn(nats::keep_store(Arc::clone(&pipeline), metrics.clone()));
-        background.spawn(self.decisions.share(self.wire, config.clone()));
+        let store = (Arc::clone(&pipeline), metrics.clone());
+        background.spawn(kept_up(move || nats::keep_store(store.0.clone(), store.1.clone())));
+        let decisions = Arc::new(self.decisions);
+        let sharing = (self.wire, config.clone());
+        background.spawn(kept_up(move || {
+            Arc::clone(&decisions).share(Arc::clone(&sharing.0), sharing.1.clone())
+        }));
         background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
         let keeper = Arc::clone(&pipeline);
         background.spawn(async move { keeper.keep().await });
@@ -229,6 +237,16 @@ impl App {
             None => tracing::warn!("stopped with connections open: shutdown_grace is over"),
         }
         Ok(())
+    }
+}
+
+/// What the bridge can do without for a moment: begun anew after a panic, which is counted.
+async fn kept_up<F: Future<Output = ()> + Send + 'static>(begin: impl Fn() -> F) {
+    loop {
+        if tokio::spawn(begin()).await.is_err() {
+            tracing::error!("a background task has panicked; it begins anew");
+        }
+        clock::sleep_until(clock::now() + BEGIN_ANEW_PAUSE).await;
     }
 }
 

@@ -98,15 +98,16 @@ impl DecisionCache {
         self.len() == 0
     }
 
-    /// Another replica has changed a key. What was decided later counts.
-    pub fn take_over(&self, key: CacheKey, keep: Keep) {
+    /// Another replica has changed a key, by what was decided at `at`. What was decided later
+    /// counts.
+    pub fn take_over(&self, key: CacheKey, keep: Keep, at: Instant) {
+        if self.entries.get(&key).is_some_and(|kept| kept.is_later_than(at)) {
+            return;
+        }
         self.apply(
             key,
             match keep {
-                Keep::Replace(kept) => {
-                    let kept = kept.at_most(self.rules.max_age);
-                    Keep::Replace(kept.or_later(self.entries.get(&key)))
-                }
+                Keep::Replace(kept) => Keep::Replace(kept.at_most(self.rules.max_age)),
                 Keep::Drop | Keep::Leave => keep,
             },
         );

@@ -63,13 +63,16 @@ struct State<T> {
     waiting: HashMap<Token, Waiting<T>>,
     /// At or before the earliest deadline in `waiting`.
     earliest: Option<Instant>,
-    late: HashMap<Token, T>,
+    /// With the end of their time: they may be forgotten only some time after it.
+    late: HashMap<Token, (Instant, T)>,
     late_ends: BTreeMap<Instant, Vec<Token>>,
     /// No wait lasts longer, where the bridge is stopping.
     cut: Option<Instant>,
 }
 
 struct Waiting<T> {
+    /// The order of sending.
+    number: u64,
     sender: oneshot::Sender<Ending>,
     sent: Sent<T>,
     connection_lost: bool,
@@ -107,7 +110,8 @@ impl<T> Inbox<T> {
         if is_earlier {
             state.earliest = Some(sent.deadline);
         }
-        state.waiting.insert(token, Waiting { sender, sent, connection_lost: false });
+        let number = state.count;
+        state.waiting.insert(token, Waiting { number, sender, sent, connection_lost: false });
         drop(state);
         if is_earlier {
             self.rearm.notify_one();
@@ -132,7 +136,9 @@ impl<T> Inbox<T> {
             return Some((sent.ticket, sender.send(ending).err()?.ok()?));
         }
         match (state.late.remove(&token), arrival) {
-            (Some(ticket), Arrival::Reply(reply)) => Some((ticket, reply)),
+            (Some((until, ticket)), Arrival::Reply(reply)) => {
+                (clock::now() < until).then_some((ticket, reply))
+            }
             (None, _) | (Some(_), Arrival::NoResponders) => None,
         }
     }
@@ -225,13 +231,17 @@ impl<T> State<T> {
 
     fn end_where(&mut self, ends: impl Fn(&Waiting<T>) -> Option<Miss>) {
         let ended = self.waiting.extract_if(|_, waiting| ends(waiting).is_some());
+        let mut ended: Vec<_> = ended.collect();
+        // Who has waited longest goes on first, whatever the order of the map.
+        ended.sort_unstable_by_key(|(_, waiting)| waiting.number);
         for (token, waiting) in ended {
             if let Some(miss) = ends(&waiting) {
                 // Nobody listening any more is no fault: the entry stays for a late reply.
                 drop(waiting.sender.send(Err(miss)));
             }
-            self.late.insert(token, waiting.sent.ticket);
-            self.late_ends.entry(waiting.sent.late_until).or_default().push(token);
+            let late_until = waiting.sent.late_until;
+            self.late.insert(token, (late_until, waiting.sent.ticket));
+            self.late_ends.entry(late_until).or_default().push(token);
         }
     }
 }
@@ -284,6 +294,33 @@ mod tests {
         let (ticket, late) = inbox.deliver(token, reply("late")).expect("late");
         assert_eq!((ticket, &*late.payload), (7, b"late".as_slice()));
         assert!(inbox.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_after_the_window_is_of_no_use_even_if_it_is_not_forgotten_yet() {
+        for (after, is_taken) in [(WINDOW - Duration::from_millis(1), true), (WINDOW, false)] {
+            let (inbox, start) = (started(), clock::now());
+            let (token, receiver) = inbox.open(sent(7, false));
+            assert!(receiver.await.unwrap().is_err());
+            clock::sleep_until(start + after).await;
+            assert_eq!(inbox.deliver(token, reply("late")).is_some(), is_taken, "{after:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_waited_longest_is_told_first() {
+        let inbox = started();
+        let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..100 {
+            let ((_, receiver), told) = (inbox.open(sent(number, false)), told.clone());
+            tokio::spawn(async move {
+                drop(receiver.await);
+                told.send(number).unwrap();
+            });
+        }
+        for number in 0..100 {
+            assert_eq!(hears.recv().await, Some(number));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A change of a lane's cache that other replicas are to hear of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Change {
     /// Whose cache.
     pub connector: ConnectorName,
@@ -34,6 +34,8 @@ pub struct Change {
     pub key: CacheKey,
     /// What becomes of it.
     pub keep: Keep,
+    /// When that was decided.
+    pub at: Instant,
 }
 
 /// Where changes go that other replicas are to hear of.
@@ -51,7 +53,8 @@ impl Sharing {
         if *keep == Keep::Leave {
             return;
         }
-        let change = Change { connector: connector.clone(), key, keep: keep.clone() };
+        let (connector, keep, at) = (connector.clone(), keep.clone(), clock::now());
+        let change = Change { connector, key, keep, at };
         if self.changes.try_send(change).is_err() {
             self.metrics.store_operation(StoreOperation::Share, StoreResult::Dropped);
         }
@@ -125,10 +128,10 @@ impl Lane {
         self.sharing.is_some()
     }
 
-    /// Another replica has changed a key of its cache.
-    pub fn take_over(&self, key: CacheKey, keep: Keep) {
+    /// Another replica has changed a key of its cache, by what was decided at `at`.
+    pub fn take_over(&self, key: CacheKey, keep: Keep, at: Instant) {
         if let Some(cache) = &self.cache {
-            cache.take_over(key, keep);
+            cache.take_over(key, keep, at);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
         outcome::{Outcome, Source},
         protocol::Answer,
         record::{Begin, Record, Recorded, Round},
+        shared::Delivery,
     },
     random::Random,
     room::give_back,
@@ -29,11 +30,11 @@ pub struct Memory {
     rounds: Random,
     window: Duration,
     entries_max: usize,
-    on_form_delivered: OnFormDelivered,
+    on_form: OnForm,
 }
 
-/// Is told that a ValidationError was delivered.
-type OnFormDelivered = Box<dyn Fn(CallId, Round) + Send + Sync>;
+/// Is told whether a ValidationError was delivered.
+type OnForm = Box<dyn Fn(CallId, Round, Delivery) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -74,16 +75,16 @@ impl Memory {
             rounds: Random::default(),
             window,
             entries_max,
-            on_form_delivered: Box::new(|_, _| {}),
+            on_form: Box::new(|_, _, _| {}),
         }
     }
 
-    /// The same, which also says of every ValidationError that it was delivered.
+    /// The same, which also says of every ValidationError whether it was delivered.
     pub fn telling(
         self,
-        on_form_delivered: impl Fn(CallId, Round) + Send + Sync + 'static,
+        on_form: impl Fn(CallId, Round, Delivery) + Send + Sync + 'static,
     ) -> Self {
-        Self { on_form_delivered: Box::new(on_form_delivered), ..self }
+        Self { on_form: Box::new(on_form), ..self }
     }
 
     /// How long a call is remembered.
@@ -95,7 +96,7 @@ impl Memory {
     pub fn begin(self: &Arc<Self>, call: CallId, is_shared: bool, now: Instant) -> Begun {
         let new_round = Round(self.rounds.next());
         let mut state = self.lock();
-        let mut begin = Begin::Lead { unanswered: 0, over: None };
+        let mut begin = Begin::Lead { unanswered: 0, form: None };
         let entry = state
             .calls
             .entry(call)
@@ -108,10 +109,11 @@ impl Memory {
                 Begun::Replay(Ended { round, outcome })
             }
             Begin::Join => Begun::Join(entry.join()),
-            Begin::Lead { unanswered, over } => {
+            Begin::Lead { unanswered, form } => {
                 state.bound(self.entries_max);
                 drop(state);
-                Begun::Lead(Lead::of(Arc::clone(self), call, round, unanswered, over))
+                let memory = Some((Arc::clone(self), call));
+                Begun::Lead(Lead { memory, round, new_round, unanswered, form, ..Lead::alone() })
             }
         }
     }
@@ -169,18 +171,22 @@ impl Memory {
         record.decided(round).cloned()
     }
 
-    /// What says that the answer recorded in `round` was delivered.
+    /// What says whether the answer recorded in `round` was delivered.
     pub fn receipt(self: &Arc<Self>, call: CallId, round: Round) -> Receipt {
-        Receipt { memory: Arc::clone(self), call, round }
+        Receipt { memory: Arc::clone(self), call, round, delivery: Delivery::No }
     }
 
-    fn deliver(&self, call: CallId, round: Round) {
+    fn end_of_answer(&self, call: CallId, round: Round, delivery: Delivery) {
         let mut state = self.lock();
-        let entry = state.calls.get_mut(&call);
-        let is_form = entry.is_some_and(|entry| entry.record.deliver(round));
+        let Some(entry) = state.calls.get_mut(&call) else { return };
+        let was_delivered = entry.record.form(round).is_some_and(|form| form.delivered);
+        if delivery == Delivery::Yes {
+            entry.record.deliver(round);
+        }
+        let is_form = entry.record.form(round).is_some();
         drop(state);
-        if is_form {
-            (self.on_form_delivered)(call, round);
+        if is_form && !was_delivered {
+            (self.on_form)(call, round, delivery);
         }
     }
 
@@ -249,17 +255,25 @@ impl State {
     }
 }
 
-/// Says that an answer was written to a caller that was still there. Dropped, it says nothing.
+/// Says whether an answer was written to a caller that was still there. Dropped without a word,
+/// it was not.
 pub struct Receipt {
     memory: Arc<Memory>,
     call: CallId,
     round: Round,
+    delivery: Delivery,
 }
 
 impl Receipt {
     /// The last byte of the answer went to the socket while the connection was open.
-    pub fn delivered(self) {
-        self.memory.deliver(self.call, self.round);
+    pub fn delivered(mut self) {
+        self.delivery = Delivery::Yes;
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.memory.end_of_answer(self.call, self.round, self.delivery);
     }
 }
 

@@ -8,6 +8,7 @@ mod bucket;
 mod decisions;
 mod discovery;
 mod link;
+mod requests;
 mod store;
 
 use std::{
@@ -22,10 +23,7 @@ use async_nats::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use self::{
-    bucket::Bucket,
-    store::{Health, TOKEN_MARK},
-};
+use self::{bucket::Bucket, requests::TOKEN_MARK, store::Health};
 pub use self::{
     decisions::{CHANGES_MAX, Decisions},
     discovery::{WORKERS_ASKED_EVERY, count_workers},
@@ -38,6 +36,7 @@ use crate::{
     domain::reply::{CacheControl, Reply, ServiceError},
     inbox::{Arrival, Inbox, Token},
     pipeline::Pipeline,
+    random::Random,
     secrets::NatsIdentity,
     wire::{Message, NotSent, Wire},
 };
@@ -68,6 +67,7 @@ pub struct NatsWire {
     /// Where calls are shared, if they are.
     calls: Option<Bucket>,
     health: Health,
+    random: Random,
 }
 
 /// A wire that is not connected yet, and what connects it. Fails where no attempt makes sense.
@@ -88,7 +88,8 @@ pub fn new(config: &Config, identity: NatsIdentity) -> std::io::Result<(NatsWire
         client: sender,
     };
     let (requests, health) = (Inbox::default(), Health::default());
-    Ok((NatsWire { client, inbox, requests, calls, health }, link))
+    let random = Random::default();
+    Ok((NatsWire { client, inbox, requests, calls, health, random }, link))
 }
 
 impl NatsWire {

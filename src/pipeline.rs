@@ -64,7 +64,9 @@ impl<W: Wire> Pipeline<W> {
     /// Remembers calls in `memory`, and in `shared` for other replicas; asks workers over `wire`.
     pub fn new(wire: Arc<W>, memory: Memory, shared: Option<SharedCalls<W>>) -> Self {
         let memory = match shared.clone() {
-            Some(shared) => memory.telling(move |call, round| shared.delivered(call, round)),
+            Some(shared) => memory.telling(move |call, round, delivery| {
+                shared.mark(call, round, delivery);
+            }),
             None => memory,
         };
         let (inbox, cut) = (Inbox::default(), watch::Sender::new(None));
@@ -137,6 +139,11 @@ impl<W: Wire> Pipeline<W> {
                 return None;
             }
             Some((Claimed::Unsure { round, unanswered, claim }, time_left)) => {
+                let ends = clock::now() + self.memory.window();
+                if let Some(ended) = lead.replay_form(ends) {
+                    count(CallResult::Replayed);
+                    return Some(ended);
+                }
                 count(CallResult::First);
                 lead.go_on_in(round, unanswered, Some((claim, time_left)));
                 return None;
@@ -183,8 +190,7 @@ impl<W: Wire> Pipeline<W> {
             return;
         };
         let answer = lane.connector.answer(&decided.decision);
-        let shared =
-            self.shared.as_ref().map(|shared| (shared, shared.decided(led, answer.clone())));
+        let shared = self.shared.as_ref().map(|s| (s, s.decided(led, answer.clone(), true)));
         let memory = Arc::clone(&self.memory);
         let take = move |first: Option<Answer>| {
             let is_first = first.as_ref().is_none_or(|first| *first == answer);

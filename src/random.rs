@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use ring::rand::{SecureRandom, SystemRandom};
+
 /// A keyed hash over a counter. The key comes from the operating system, by way of the standard
 /// library; without it the numbers cannot be foreseen.
 #[derive(Default)]
@@ -19,11 +21,10 @@ impl Random {
         self.key.hash_one(self.count.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The next twelve bytes.
-    pub fn nonce(&self) -> [u8; 12] {
+    /// Twelve bytes from the operating system; none where it has none, which it always has.
+    pub fn nonce(&self) -> Option<[u8; 12]> {
         let mut nonce = [0; 12];
-        let bytes = self.next().to_le_bytes().into_iter().chain(self.next().to_le_bytes());
-        nonce.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-        nonce
+        SystemRandom::new().fill(&mut nonce).ok()?;
+        Some(nonce)
     }
 }

@@ -21,34 +21,30 @@ use crate::{
         protocol::Answer,
         record::Round,
         seal::SealKeys,
-        settling::{self, End, Settle, Settling},
-        shared::{CLAIM_MARGIN, Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs},
+        settling::{self, End, Mark, Settle, Settling},
+        shared::{
+            CLAIM_MARGIN, Delivery, Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs,
+        },
     },
     memory::{Lead, Led},
     metrics::{Metrics, StoreOperation, StoreResult},
     random::Random,
     secrets::Live,
-    wire::{Store, StoreFault, Written},
+    wire::{OPERATION_TIME_MAX, Store, StoreFault, Written},
 };
 
 /// The most time that the store costs a call. A call with little time left gives it a quarter.
 const CALL_TIME_MAX: Duration = Duration::from_millis(250);
 
-/// The most time that one read or write may take. Twice fits into [`CALL_TIME_MAX`]: after a lost
-/// acknowledgement there is time to look.
-const OPERATION_TIME_MAX: Duration = Duration::from_millis(100);
-
-/// The pause before what could not be written is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(300);
+/// The pause before what could not be written is tried again: at first, and at most.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(300);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How long the end of the program waits for writes that go on behind answers.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The most writes that go on behind answers.
 const BACKLOG_MAX: u32 = 4_096;
-
-/// How often a delivery is tried to be written while others write too.
-const DELIVERY_TRIES: usize = 3;
 
 /// The calls of all replicas.
 pub struct SharedCalls<S>(Arc<Inner<S>>);
@@ -119,6 +115,7 @@ impl<S: Store> SharedCalls<S> {
         let claimant = Claimant {
             owner: inner.owner,
             round: lead.round(),
+            new_round: lead.new_round(),
             unanswered: lead.unanswered(),
             over: lead.over(),
             until: wall.plus((arrived + limit + CLAIM_MARGIN).saturating_duration_since(now)),
@@ -139,8 +136,9 @@ impl<S: Store> SharedCalls<S> {
                 }
                 Step::Write(revision, record) => {
                     match inner.write(operation, call, revision, &record, end).await {
-                        Ok(Written::As(revision)) => claiming.wrote(Some(revision)),
-                        Ok(Written::Conflict) | Err(StoreFault::Timeout) => claiming.wrote(None),
+                        Ok(Written::As(revision)) => claiming.wrote(revision),
+                        Ok(Written::Conflict) => claiming.lost(),
+                        Err(StoreFault::Timeout) => claiming.unsure(),
                         Err(_) => break,
                     }
                 }
@@ -167,14 +165,18 @@ impl<S: Store> SharedCalls<S> {
         (claiming.give_up(), Duration::ZERO)
     }
 
-    /// A decision about a call that is led here, as it is to be written.
-    pub fn decided(&self, led: Led, answer: Answer) -> Settling {
-        self.settling(led, End::Decided(answer), clock::now() + self.0.window)
+    /// A decision about a call that is led here, as it is to be written. One that is late was
+    /// not delivered to anyone.
+    pub fn decided(&self, led: Led, answer: Answer, is_late: bool) -> Settling {
+        let delivery = if is_late { Delivery::No } else { Delivery::Presumed };
+        self.settling(led, End::Decided(answer, delivery), clock::now() + self.0.window)
     }
 
-    /// The fallback of a call that came at `arrived`, as it is to be written.
+    /// The fallback of a call that came at `arrived`, as it is to be written: at least until those
+    /// who joined have seen it.
     pub fn fell_back(&self, led: Led, outcome: Outcome, arrived: Instant) -> Settling {
-        self.settling(led, End::FellBack(outcome), arrived + self.0.window)
+        let ends = (arrived + self.0.window).max(clock::now() + CLAIM_MARGIN);
+        self.settling(led, End::FellBack(outcome), ends)
     }
 
     fn settling(&self, led: Led, end: End, ends: Instant) -> Settling {
@@ -220,13 +222,15 @@ impl<S: Store> SharedCalls<S> {
         let inner = Arc::clone(&self.0);
         self.behind(StoreOperation::Record, async move {
             let settled = async {
+                let mut pause = RETRY_PAUSE_MIN;
                 loop {
                     inner.store.available().await;
                     let end = clock::now() + OPERATION_TIME_MAX * 2;
                     if inner.settle(call, &settling, end).await.is_ok() {
                         return;
                     }
-                    clock::sleep_until(clock::now() + RETRY_PAUSE).await;
+                    clock::sleep_until(clock::now() + pause).await;
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
             };
             let left = settling.ends.since(inner.store.wall());
@@ -234,20 +238,32 @@ impl<S: Store> SharedCalls<S> {
         });
     }
 
-    /// The answer decided in `round` was delivered.
-    pub fn delivered(&self, call: CallId, round: Round) {
+    /// The answer decided in `round` was delivered, or was not.
+    pub fn mark(&self, call: CallId, round: Round, delivery: Delivery) {
         let inner = Arc::clone(&self.0);
         self.behind(StoreOperation::Deliver, async move {
-            for _ in 0..DELIVERY_TRIES {
-                let end = clock::now() + OPERATION_TIME_MAX * 2;
-                let Ok(seen) = inner.read(StoreOperation::Look, call, end).await else { continue };
-                let delivered = settling::delivered(seen, round, inner.store.wall());
-                let Some((revision, record)) = delivered else { return };
-                let write = inner.write(StoreOperation::Deliver, call, revision, &record, end);
-                if let Ok(Written::As(_)) = write.await {
-                    return;
+            let marked = async {
+                let mut pauses = Pauses::default();
+                loop {
+                    inner.store.available().await;
+                    let end = clock::now() + OPERATION_TIME_MAX * 2;
+                    let seen = inner.read(StoreOperation::Look, call, end).await;
+                    let wall = inner.store.wall();
+                    match seen.map(|seen| settling::mark(seen, round, delivery, wall)) {
+                        Ok(Mark::Leave) => return,
+                        Ok(Mark::Write(revision, record)) => {
+                            let operation = StoreOperation::Deliver;
+                            let write = inner.write(operation, call, revision, &record, end);
+                            if let Ok(Written::As(_)) = write.await {
+                                return;
+                            }
+                        }
+                        Ok(Mark::Wait) | Err(_) => {}
+                    }
+                    clock::sleep_until(clock::now() + pauses.longer()).await;
                 }
-            }
+            };
+            clock::until(clock::now() + inner.window, marked).await;
         });
     }
 
@@ -334,13 +350,13 @@ impl<S: Store> Inner<S> {
             let record = sealed
                 .and_then(|sealed| self.keys.get().open(&call.to_string(), &sealed))
                 .and_then(|record| SharedRecord::decode(&record))
-                .map(|record| record.believed(self.store.wall()));
+                .map(|record| record.believed(self.store.wall(), self.window));
             (is_there && record.is_none(), Seen { revision, record })
         });
         let result = match &seen {
             Ok((false, _)) => StoreResult::Ok,
             Ok((true, _)) => StoreResult::Unreadable,
-            Err(fault) => result_of(*fault),
+            Err(fault) => fault.result(),
         };
         self.metrics.store_operation(operation, result);
         seen.map(|(_, seen)| seen)
@@ -356,7 +372,8 @@ impl<S: Store> Inner<S> {
     ) -> Result<Written, StoreFault> {
         let end = end.min(clock::now() + OPERATION_TIME_MAX);
         let life_seconds = record.life_seconds(self.store.wall());
-        let sealed = self.keys.get().seal(&call.to_string(), self.random.nonce(), &record.encode());
+        let seal = |nonce| self.keys.get().seal(&call.to_string(), nonce, &record.encode());
+        let sealed = self.random.nonce().and_then(seal);
         let written = match sealed {
             Some(sealed) => self.store.write(call, revision, life_seconds, sealed, end).await,
             None => Err(StoreFault::Error),
@@ -364,18 +381,9 @@ impl<S: Store> Inner<S> {
         let result = match written {
             Ok(Written::As(_)) => StoreResult::Ok,
             Ok(Written::Conflict) => StoreResult::Conflict,
-            Err(fault) => result_of(fault),
+            Err(fault) => fault.result(),
         };
         self.metrics.store_operation(operation, result);
         written
-    }
-}
-
-fn result_of(fault: StoreFault) -> StoreResult {
-    match fault {
-        StoreFault::Timeout => StoreResult::Timeout,
-        StoreFault::Unavailable => StoreResult::Unavailable,
-        StoreFault::Full => StoreResult::Full,
-        StoreFault::Error => StoreResult::Error,
     }
 }

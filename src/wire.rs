@@ -1,4 +1,5 @@
-//! What the bridge needs of the message bus. `nats.rs` is the real one.
+//! What the bridge needs of the message bus, and of the store that it keeps. `nats.rs` is the
+//! real one.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use crate::{
         trace_context::TraceContext,
     },
     inbox::Token,
+    metrics::StoreResult,
 };
 
 /// The message bus, which also keeps the store.
@@ -52,6 +54,10 @@ pub struct Message<'a> {
     /// The caller's body, byte for byte.
     pub body: Bytes,
 }
+
+/// The most time that one read or write of a store may take. With less, silence says nothing about
+/// the store.
+pub const OPERATION_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// What the bridge needs of a store. A write names the revision that it replaces.
 pub trait Store: Send + Sync + 'static {
@@ -103,4 +109,16 @@ pub enum StoreFault {
     Full,
     /// Anything else that it says.
     Error,
+}
+
+impl StoreFault {
+    /// How an operation that met this fault is counted.
+    pub fn result(self) -> StoreResult {
+        match self {
+            StoreFault::Timeout => StoreResult::Timeout,
+            StoreFault::Unavailable => StoreResult::Unavailable,
+            StoreFault::Full => StoreResult::Full,
+            StoreFault::Error => StoreResult::Error,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     outcome::{Outcome, Source},
     record::{Recorded, Round},
-    shared::{Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs},
+    shared::{Owner, Revision, Seen, SharedDecision, SharedPhase, SharedRecord, UnixMs},
 };
 
 /// The first and the longest pause between two looks at what another replica does.
@@ -85,9 +85,11 @@ pub enum Claimed {
 pub struct Claimant {
     /// The process.
     pub owner: Owner,
-    /// The round to decide in, where the store knows none.
+    /// The round that goes on here, or begins, where the store knows none.
     pub round: Round,
-    /// Messages of this call that may have reached a worker.
+    /// The round to decide anew in, where the store's is over.
+    pub new_round: Round,
+    /// Messages of [`Self::round`] that may have reached a worker.
     pub unanswered: u32,
     /// A round whose ValidationError is known to be delivered or replayed.
     pub over: Option<Round>,
@@ -103,8 +105,10 @@ pub struct Claiming {
     claimant: Claimant,
     /// What was written last, in place of which revision, and how the claim ends if it is taken.
     last: (Revision, SharedRecord, Claimed),
-    /// Whether the last write lost.
+    /// Whether the last write lost, or may have.
     lost: bool,
+    /// Whether somebody else has written, who has perhaps asked a worker.
+    has_rival: bool,
     /// The round of another replica's claim that was waited for, and its messages without a
     /// decision.
     joined: Option<(Round, u32)>,
@@ -117,18 +121,25 @@ impl Claiming {
         let Claimant { round, unanswered, .. } = claimant;
         let last = claimant.claim(Revision::NONE, round, unanswered, false);
         let pauses = Pauses::default();
-        let claiming = Self { claimant, last, lost: false, joined: None, pauses };
+        let claiming = Self { claimant, last, lost: false, has_rival: false, joined: None, pauses };
         let step = claiming.write();
         (claiming, step)
     }
 
-    /// The write that [`Step::Write`] stood for: its revision, or `None` where another write came
-    /// first or nobody knows whether it was taken.
-    pub fn wrote(&mut self, written: Option<Revision>) -> Step {
-        let Some(written) = written else {
-            self.lost = true;
-            return Step::Read;
-        };
+    /// The write that [`Step::Write`] stood for was not taken, because another came first.
+    pub fn lost(&mut self) -> Step {
+        self.has_rival = true;
+        self.unsure()
+    }
+
+    /// Nobody knows whether the write that [`Step::Write`] stood for was taken.
+    pub fn unsure(&mut self) -> Step {
+        self.lost = true;
+        Step::Read
+    }
+
+    /// The write that [`Step::Write`] stood for was taken as `written`.
+    pub fn wrote(&mut self, written: Revision) -> Step {
         let (_, _, claimed) = &mut self.last;
         if let Claimed::Lead { claim, .. } = claimed {
             claim.revision = written;
@@ -142,15 +153,20 @@ impl Claiming {
         if std::mem::take(&mut self.lost) && revision == self.last.0 {
             return Step::Pause(UNSEEN_PAUSE);
         }
-        let Claimant { owner, round: new_round, unanswered: known, over, .. } = self.claimant;
+        let Claimant { owner, new_round, over, unanswered: known, .. } = self.claimant;
+        self.has_rival = false;
         let Some(record) = seen.live(now) else {
-            return self.lead(revision, new_round, known, false);
+            return self.lead(revision, self.claimant.round, known, false);
         };
         let SharedRecord { round, unanswered, ends, .. } = record;
         let has_joined = self.joined.is_some_and(|(joined, _)| joined == round);
         match record.phase {
             // The acknowledgement of the own write was lost.
-            SharedPhase::Claimed { .. } if record == self.last.1 => self.wrote(Some(revision)),
+            _ if record == self.last.1 => self.wrote(revision),
+            // Its ValidationError was delivered here, and is not written yet.
+            SharedPhase::Claimed { owner: other, .. } if other == owner && over == Some(round) => {
+                self.lead(revision, new_round, 0, false)
+            }
             // An earlier claim of this process: it would not ask if that had not ended.
             SharedPhase::Claimed { owner: other, .. } if other == owner => {
                 self.lead(revision, round, known.max(unanswered + 1), false)
@@ -166,30 +182,40 @@ impl Claiming {
                 Step::Done(Claimed::Joined { round, outcome, unanswered, ends })
             }
             SharedPhase::FellBack(_) => self.lead(revision, round, known.max(unanswered), false),
-            SharedPhase::Decided(Recorded { answer, .. }) if has_joined => {
+            SharedPhase::Decided(SharedDecision { answer, .. }) if has_joined => {
                 let outcome = Outcome { answer, source: Source::Worker, reason: None };
                 Step::Done(Claimed::Joined { round, outcome, unanswered, ends })
             }
-            SharedPhase::Decided(decided) if decided.is_over() || over == Some(round) => {
+            SharedPhase::Decided(decision)
+                if decision.is_over() || (decision.is_about_form() && over == Some(round)) =>
+            {
                 self.lead(revision, new_round, 0, false)
             }
-            SharedPhase::Decided(decided) if decided.is_about_form() => {
-                let decided = Recorded { replayed: true, ..decided };
-                let claimed = Claimed::Replay(round, decided.clone(), ends);
-                let phase = SharedPhase::Decided(decided);
+            SharedPhase::Decided(decision) if decision.is_about_form() => {
+                let decision = SharedDecision { replayed_by: Some(owner), ..decision };
+                let claimed = Claimed::Replay(round, decision.recorded(), ends);
+                let phase = SharedPhase::Decided(decision);
                 self.last = (revision, SharedRecord { round, unanswered, ends, phase }, claimed);
                 self.write()
             }
-            SharedPhase::Decided(decided) => Step::Done(Claimed::Replay(round, decided, ends)),
+            SharedPhase::Decided(decision) => {
+                Step::Done(Claimed::Replay(round, decision.recorded(), ends))
+            }
         }
     }
 
-    /// The store failed, or its time is over.
+    /// The store failed, or its time is over. What was read still counts.
     pub fn give_up(self) -> Claimed {
-        let Claimant { round, unanswered, until, .. } = self.claimant;
-        let (round, unanswered) = self.joined.unwrap_or((round, unanswered));
-        let claim = Claim { revision: Revision::NONE, until };
-        Claimed::Unsure { round, unanswered, claim }
+        let claim = Claim { revision: Revision::NONE, until: self.claimant.until };
+        let (_, SharedRecord { round, unanswered, .. }, claimed) = self.last;
+        match (self.joined, claimed) {
+            (Some((round, unanswered)), _) => Claimed::Unsure { round, unanswered, claim },
+            (None, replay @ Claimed::Replay(..)) => replay,
+            (None, _) => {
+                let unanswered = unanswered.max(u32::from(self.has_rival));
+                Claimed::Unsure { round, unanswered, claim }
+            }
+        }
     }
 
     fn lead(&mut self, revision: Revision, round: Round, unanswered: u32, over: bool) -> Step {
@@ -241,7 +267,7 @@ impl Claimant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{decision::Action, protocol::Answer};
+    use crate::domain::{decision::Action, protocol::Answer, shared::Delivery};
 
     const NOW: UnixMs = UnixMs(1_800_000_000_000);
     const ME: Owner = Owner(1);
@@ -254,7 +280,8 @@ mod tests {
 
     fn claimant() -> Claimant {
         let (until, ends) = (later(15_500), later(45_000));
-        Claimant { owner: ME, round: Round(1), unanswered: 0, over: None, until, ends }
+        let (round, new_round) = (Round(1), Round(2));
+        Claimant { owner: ME, round, new_round, unanswered: 0, over: None, until, ends }
     }
 
     fn record(round: u64, unanswered: u32, phase: SharedPhase) -> SharedRecord {
@@ -265,9 +292,13 @@ mod tests {
         record(7, unanswered, SharedPhase::Claimed { owner, until: later(15_500) })
     }
 
-    fn decided(action: Action, delivered: bool, replayed: bool) -> SharedRecord {
+    fn decided(action: Action, delivery: Delivery, replayed_by: Option<Owner>) -> SharedRecord {
         let answer = Answer { status: 200, body: "{}".into(), action: Some(action) };
-        record(7, 0, SharedPhase::Decided(Recorded { answer, delivered, replayed }))
+        record(7, 0, SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by }))
+    }
+
+    fn form_answer() -> Answer {
+        Answer { status: 200, body: "{}".into(), action: Some(Action::ValidationError) }
     }
 
     fn fallback() -> Outcome {
@@ -283,7 +314,7 @@ mod tests {
     /// What a claim whose first write lost does about what it then reads.
     fn after(claimant: Claimant, record: SharedRecord, now: UnixMs) -> Step {
         let (mut claiming, _) = Claiming::start(claimant);
-        assert_eq!(claiming.wrote(None), Step::Read);
+        assert_eq!(claiming.lost(), Step::Read);
         claiming.read(seen(record), now)
     }
 
@@ -306,14 +337,14 @@ mod tests {
             claim: Claim { revision: Revision(3), until: later(15_500) },
             taken_over: false,
         };
-        assert_eq!(claiming.wrote(Some(Revision(3))), Step::Done(lead));
+        assert_eq!(claiming.wrote(Revision(3)), Step::Done(lead));
     }
 
     #[test]
     fn a_lost_acknowledgement_of_the_own_claim_is_seen() {
         let (mut claiming, step) = Claiming::start(claimant());
         let Step::Write(_, record) = step else { panic!("{step:?}") };
-        claiming.wrote(None);
+        claiming.unsure();
         let Step::Done(Claimed::Lead { round, claim, .. }) = claiming.read(seen(record), NOW)
         else {
             panic!("not claimed")
@@ -324,7 +355,7 @@ mod tests {
     #[test]
     fn a_write_that_lost_to_one_not_yet_to_be_seen_is_tried_again_after_a_pause() {
         let (mut claiming, first) = Claiming::start(claimant());
-        claiming.wrote(None);
+        claiming.lost();
         assert_eq!(claiming.read(NOTHING, NOW), Step::Pause(UNSEEN_PAUSE));
         assert_eq!(claiming.read(NOTHING, NOW), first);
     }
@@ -332,7 +363,7 @@ mod tests {
     #[test]
     fn a_call_that_another_replica_has_claimed_is_joined_and_looked_at_less_and_less_often() {
         let (mut claiming, _) = Claiming::start(claimant());
-        claiming.wrote(None);
+        claiming.lost();
         for pause in [20, 40, 80, 160, 320, 320] {
             let step = claiming.read(seen(claimed_by(OTHER, 0)), NOW);
             assert_eq!(step, Step::Join(Duration::from_millis(pause)));
@@ -348,7 +379,13 @@ mod tests {
         let unsure = |round, unanswered| Claimed::Unsure { round: Round(round), unanswered, claim };
         assert_eq!(claiming.give_up(), unsure(1, 0));
         let (mut claiming, _) = Claiming::start(claimant());
-        claiming.wrote(None);
+        claiming.unsure();
+        assert_eq!(claiming.give_up(), unsure(1, 0));
+        let (mut claiming, _) = Claiming::start(claimant());
+        claiming.lost();
+        assert_eq!(claiming.give_up(), unsure(1, 1), "whoever was first may have asked a worker");
+        let (mut claiming, _) = Claiming::start(claimant());
+        claiming.lost();
         claiming.read(seen(claimed_by(OTHER, 1)), NOW);
         assert_eq!(claiming.give_up(), unsure(7, 2));
     }
@@ -358,7 +395,7 @@ mod tests {
         let ends = [
             (SharedPhase::FellBack(fallback()), fallback()),
             (
-                decided(Action::ValidationError, true, false).phase,
+                decided(Action::ValidationError, Delivery::Yes, None).phase,
                 Outcome {
                     answer: Answer {
                         status: 200,
@@ -372,7 +409,7 @@ mod tests {
         ];
         for (phase, expected) in ends {
             let (mut claiming, _) = Claiming::start(claimant());
-            claiming.wrote(None);
+            claiming.lost();
             claiming.read(seen(claimed_by(OTHER, 0)), NOW);
             let step = claiming.read(seen(record(7, 1, phase)), NOW);
             let Step::Done(Claimed::Joined { round, outcome, .. }) = step else {
@@ -385,10 +422,10 @@ mod tests {
     #[test]
     fn a_claim_that_is_over_is_taken_over_as_the_next_attempt_of_the_same_round() {
         let (mut claiming, _) = Claiming::start(claimant());
-        claiming.wrote(None);
+        claiming.lost();
         let step = claiming.read(seen(claimed_by(OTHER, 2)), later(15_500));
         assert_eq!(leads_in(&step), (7, 3));
-        let step = claiming.wrote(Some(Revision(10)));
+        let step = claiming.wrote(Revision(10));
         assert!(matches!(step, Step::Done(Claimed::Lead { taken_over: true, .. })), "{step:?}");
     }
 
@@ -407,10 +444,10 @@ mod tests {
 
     #[test]
     fn what_counts_no_more_or_cannot_be_read_is_replaced() {
-        let old = decided(Action::Continue, false, false);
+        let old = decided(Action::Continue, Delivery::No, None);
         assert_eq!(leads_in(&after(claimant(), old, later(45_000))), (1, 0));
         let (mut claiming, _) = Claiming::start(claimant());
-        claiming.wrote(None);
+        claiming.lost();
         let step = claiming.read(Seen { revision: REVISION, record: None }, NOW);
         assert_eq!(leads_in(&step), (1, 0));
     }
@@ -418,19 +455,69 @@ mod tests {
     #[test]
     fn a_decision_is_replayed_and_a_validation_error_once() {
         for action in [Action::Continue, Action::ShowBlockPage] {
-            let step = after(claimant(), decided(action, true, true), NOW);
+            let known = Claimant { over: Some(Round(7)), ..claimant() };
+            let step = after(known, decided(action, Delivery::Yes, Some(OTHER)), NOW);
             assert!(matches!(step, Step::Done(Claimed::Replay(Round(7), ..))), "{step:?}");
         }
-        for (delivered, replayed) in [(true, false), (false, true)] {
-            let step =
-                after(claimant(), decided(Action::ValidationError, delivered, replayed), NOW);
-            assert_eq!(leads_in(&step), (1, 0), "decided anew");
+        let form = |delivery, by| decided(Action::ValidationError, delivery, by);
+        for (delivery, replayed_by) in
+            [(Delivery::Yes, None), (Delivery::Presumed, None), (Delivery::No, Some(OTHER))]
+        {
+            let step = after(claimant(), form(delivery, replayed_by), NOW);
+            assert_eq!(leads_in(&step), (2, 0), "decided anew");
         }
-        let step = after(claimant(), decided(Action::ValidationError, false, false), NOW);
-        let replayed = decided(Action::ValidationError, false, true);
+        let step = after(claimant(), form(Delivery::No, None), NOW);
+        let replayed = form(Delivery::No, Some(ME));
         assert_eq!(step, Step::Write(REVISION, replayed), "so that no other replica replays it");
         let known = Claimant { over: Some(Round(7)), ..claimant() };
-        let step = after(known, decided(Action::ValidationError, false, false), NOW);
-        assert_eq!(leads_in(&step), (1, 0), "this process knows that it was delivered");
+        for record in [form(Delivery::No, None), claimed_by(ME, 0)] {
+            let step = after(known, record, NOW);
+            assert_eq!(leads_in(&step), (2, 0), "this process knows that it was delivered");
+        }
+    }
+
+    #[test]
+    fn a_replay_counts_although_the_store_did_not_say_that_it_took_the_mark() {
+        let form = |by| decided(Action::ValidationError, Delivery::No, by);
+        let marking = || {
+            let (mut claiming, _) = Claiming::start(claimant());
+            claiming.lost();
+            claiming.read(seen(form(None)), NOW);
+            claiming
+        };
+        let replay = Claimed::Replay(
+            Round(7),
+            Recorded { answer: form_answer(), delivered: false, replayed: true },
+            later(45_000),
+        );
+        assert_eq!(marking().give_up(), replay);
+        let mut lost = marking();
+        lost.unsure();
+        let taken = Seen { revision: Revision(10), record: Some(form(Some(ME))) };
+        assert_eq!(lost.read(taken, NOW), Step::Done(replay));
+        let mut lost = marking();
+        lost.unsure();
+        let other = Seen { revision: Revision(10), record: Some(form(Some(OTHER))) };
+        let step = lost.read(other, NOW);
+        assert!(matches!(step, Step::Write(Revision(10), _)), "decided anew: {step:?}");
+    }
+
+    #[test]
+    fn a_round_that_is_over_is_not_decided_again_under_its_own_number() {
+        let known = Claimant { round: Round(7), unanswered: 3, ..claimant() };
+        let step = after(known, decided(Action::ValidationError, Delivery::Yes, None), NOW);
+        assert_eq!(leads_in(&step), (2, 0));
+    }
+
+    #[test]
+    fn what_was_read_counts_although_the_claim_failed() {
+        let (mut claiming, _) = Claiming::start(claimant());
+        claiming.lost();
+        let fell_back = record(7, 1, SharedPhase::FellBack(fallback()));
+        assert_eq!(leads_in(&claiming.read(seen(fell_back), NOW)), (7, 1));
+        let Claimed::Unsure { round, unanswered, .. } = claiming.give_up() else {
+            panic!("the store failed")
+        };
+        assert_eq!((round, unanswered), (Round(7), 1));
     }
 }

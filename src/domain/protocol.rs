@@ -153,10 +153,7 @@ impl fmt::Debug for Answer {
 }
 
 /// The claims of an answer, or what is wrong with them. Names in `envelope` are no claims.
-pub(super) fn read_claims(
-    body: &Object<'_>,
-    envelope: &[&str],
-) -> Result<ReturnedClaims, &'static str> {
+fn read_claims(body: &Object<'_>, envelope: &[&str]) -> Result<ReturnedClaims, &'static str> {
     let mut claims = ReturnedClaims::default();
     for (name, value) in body.members().filter(|(name, _)| !envelope.contains(name)) {
         match value.text().as_bytes().first() {

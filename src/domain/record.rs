@@ -17,8 +17,8 @@ pub enum Begin {
     Lead {
         /// Messages whose decision was not received.
         unanswered: u32,
-        /// The round whose ValidationError is not to be replayed again, if that is why.
-        over: Option<Round>,
+        /// The ValidationError that this process knows of an earlier round.
+        form: Option<(Round, Recorded)>,
     },
     /// Another request is asking; wait for what it gets.
     Join,
@@ -108,24 +108,27 @@ impl Record {
     /// or replayed: the request leads, and asks the store.
     pub fn ask(&mut self, new_round: Round, is_shared: bool, now: Instant) -> Begin {
         let is_over = self.ends().is_some_and(|ends| now >= ends);
-        let over = match &mut self.phase {
+        let form = match &mut self.phase {
             Phase::InFlight { .. } => return Begin::Join,
             Phase::Undecided { .. } | Phase::Decided(_) if is_over => None,
             // The round goes on: the first decision of either message counts.
             Phase::Undecided { unanswered } => {
                 let unanswered = *unanswered;
                 self.phase = Phase::InFlight { arrived: now };
-                return Begin::Lead { unanswered, over: None };
+                return Begin::Lead { unanswered, form: None };
             }
-            Phase::Decided(decided) if decided.is_over() => Some(self.round),
-            Phase::Decided(decided) if decided.is_about_form() && is_shared => None,
-            Phase::Decided(decided) => {
-                decided.replayed = true;
-                return Begin::Replay(decided.answer.clone());
+            Phase::Decided(recorded)
+                if recorded.is_over() || (is_shared && recorded.is_about_form()) =>
+            {
+                Some((self.round, recorded.clone()))
+            }
+            Phase::Decided(recorded) => {
+                recorded.replayed = true;
+                return Begin::Replay(recorded.answer.clone());
             }
         };
         *self = Self::lead(new_round, now);
-        Begin::Lead { unanswered: 0, over }
+        Begin::Lead { unanswered: 0, form }
     }
 
     /// The store says which round this request goes on with.
@@ -164,15 +167,22 @@ impl Record {
         }
     }
 
-    /// The recorded answer of `round` was written to a caller that was still there. Returns
-    /// whether that changes what a repeated call gets.
-    pub fn deliver(&mut self, round: Round) -> bool {
-        match &mut self.phase {
-            Phase::Decided(decided) if self.round == round => {
-                decided.delivered = true;
-                decided.is_about_form()
+    /// The recorded answer of `round` was written to a caller that was still there.
+    pub fn deliver(&mut self, round: Round) {
+        if let Phase::Decided(recorded) = &mut self.phase
+            && self.round == round
+        {
+            recorded.delivered = true;
+        }
+    }
+
+    /// The ValidationError recorded in `round`, if that is what it is.
+    pub fn form(&self, round: Round) -> Option<&Recorded> {
+        match &self.phase {
+            Phase::Decided(recorded) if self.round == round && recorded.is_about_form() => {
+                Some(recorded)
             }
-            Phase::Decided(_) | Phase::InFlight { .. } | Phase::Undecided { .. } => false,
+            Phase::Decided(_) | Phase::InFlight { .. } | Phase::Undecided { .. } => None,
         }
     }
 }
@@ -205,7 +215,7 @@ mod tests {
                 assert_eq!(begin, Begin::Replay(answer(action)), "{action:?} after {after} ms");
             }
             let begin = record.ask(Round(2), false, now + WINDOW);
-            assert_eq!(begin, Begin::Lead { unanswered: 0, over: None });
+            assert_eq!(begin, Begin::Lead { unanswered: 0, form: None });
             assert_eq!(record.round(), Round(2));
         }
     }
@@ -214,15 +224,19 @@ mod tests {
     fn a_validation_error_is_replayed_only_undelivered_and_once() {
         let now = start();
         let replay = Begin::Replay(answer(Action::ValidationError));
-        let anew = Begin::Lead { unanswered: 0, over: Some(Round(1)) };
+        let anew = |delivered, replayed| {
+            let answer = answer(Action::ValidationError);
+            let form = Some((Round(1), Recorded { answer, delivered, replayed }));
+            Begin::Lead { unanswered: 0, form }
+        };
 
         let mut delivered = decided(Action::ValidationError, now);
         delivered.deliver(Round(1));
-        assert_eq!(delivered.ask(Round(2), false, now + ms(1)), anew);
+        assert_eq!(delivered.ask(Round(2), false, now + ms(1)), anew(true, false));
 
         let mut undelivered = decided(Action::ValidationError, now);
         assert_eq!(undelivered.ask(Round(2), false, now + ms(1)), replay);
-        assert_eq!(undelivered.ask(Round(2), false, now + ms(2)), anew);
+        assert_eq!(undelivered.ask(Round(2), false, now + ms(2)), anew(false, true));
 
         let mut other_round = decided(Action::ValidationError, now);
         other_round.deliver(Round(7));
@@ -232,13 +246,16 @@ mod tests {
     #[test]
     fn where_the_call_is_shared_the_store_is_asked_about_a_validation_error_and_nothing_else() {
         let now = start();
-        let mut undelivered = decided(Action::ValidationError, now);
-        let begin = undelivered.ask(Round(2), true, now + ms(1));
-        assert_eq!(begin, Begin::Lead { unanswered: 0, over: None });
-        let mut delivered = decided(Action::ValidationError, now);
-        delivered.deliver(Round(1));
-        let begin = delivered.ask(Round(2), true, now + ms(1));
-        assert_eq!(begin, Begin::Lead { unanswered: 0, over: Some(Round(1)) });
+        for delivered in [false, true] {
+            let mut record = decided(Action::ValidationError, now);
+            if delivered {
+                record.deliver(Round(1));
+            }
+            let answer = answer(Action::ValidationError);
+            let form = Some((Round(1), Recorded { answer, delivered, replayed: false }));
+            let begin = record.ask(Round(2), true, now + ms(1));
+            assert_eq!(begin, Begin::Lead { unanswered: 0, form });
+        }
         let mut blocked = decided(Action::ShowBlockPage, now);
         let begin = blocked.ask(Round(2), true, now + ms(1));
         assert_eq!(begin, Begin::Replay(answer(Action::ShowBlockPage)));
@@ -270,7 +287,7 @@ mod tests {
         record.fall_back(Round(1), 1, WINDOW);
         assert_eq!(
             record.ask(Round(2), false, now + ms(20_000)),
-            Begin::Lead { unanswered: 1, over: None }
+            Begin::Lead { unanswered: 1, form: None }
         );
         assert_eq!(record.round(), Round(1));
         assert_eq!(record.ask(Round(2), false, now + ms(20_000)), Begin::Join);
@@ -302,7 +319,7 @@ mod tests {
         record.fall_back(Round(1), 3, WINDOW);
         assert_eq!(
             record.ask(Round(2), false, now + WINDOW),
-            Begin::Lead { unanswered: 0, over: None }
+            Begin::Lead { unanswered: 0, form: None }
         );
         assert_eq!(record.round(), Round(2));
     }

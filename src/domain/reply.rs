@@ -176,7 +176,11 @@ fn without_claims(decision: Decision) -> Decided {
     Decided { decision, claims_not_listed: 0 }
 }
 
-fn returned_claims(connector: &Connector, reply: &Object<'_>) -> Result<Decided, Rejection> {
+/// The claims of a Continue, those that the connector lists.
+pub(super) fn returned_claims(
+    connector: &Connector,
+    reply: &Object<'_>,
+) -> Result<Decided, Rejection> {
     let listed = connector.claims.returned.as_ref();
     let mut claims = ReturnedClaims::default();
     let mut claims_not_listed = 0;

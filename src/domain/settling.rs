@@ -4,15 +4,15 @@
 use super::{
     outcome::Outcome,
     protocol::Answer,
-    record::{Recorded, Round},
-    shared::{Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs},
+    record::Round,
+    shared::{Delivery, Owner, Revision, Seen, SharedDecision, SharedPhase, SharedRecord, UnixMs},
 };
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// A worker has decided.
-    Decided(Answer),
+    /// A worker has decided, in time or late.
+    Decided(Answer, Delivery),
     /// No decision came in time.
     FellBack(Outcome),
 }
@@ -50,7 +50,11 @@ impl Settling {
     pub fn record(&self) -> SharedRecord {
         let Self { round, unanswered, ends, .. } = *self;
         let phase = match &self.end {
-            End::Decided(answer) => SharedPhase::Decided(Recorded::new(answer.clone())),
+            End::Decided(answer, delivery) => SharedPhase::Decided(SharedDecision {
+                answer: answer.clone(),
+                delivery: *delivery,
+                replayed_by: None,
+            }),
             End::FellBack(outcome) => SharedPhase::FellBack(outcome.clone()),
         };
         SharedRecord { round, unanswered, ends, phase }
@@ -66,7 +70,7 @@ impl Settling {
         match (found.phase, &self.end) {
             (SharedPhase::Decided(decided), _) => Settle::Decided(decided.answer),
             // Whoever has the claim now learns of the decision from the store.
-            (SharedPhase::Claimed { .. } | SharedPhase::FellBack(_), End::Decided(_)) => {
+            (SharedPhase::Claimed { .. } | SharedPhase::FellBack(_), End::Decided(..)) => {
                 Settle::Write(revision, self.record())
             }
             (SharedPhase::Claimed { owner, until }, End::FellBack(_))
@@ -81,18 +85,32 @@ impl Settling {
     }
 }
 
-/// What is written once the answer decided in `round` was delivered; `None` where there is nothing
-/// to write.
-pub fn delivered(seen: Seen, round: Round, now: UnixMs) -> Option<(Revision, SharedRecord)> {
+/// What to do about a delivery that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Write, in place of that revision.
+    Write(Revision, SharedRecord),
+    /// The decision is not written yet: look again.
+    Wait,
+    /// There is nothing to write.
+    Leave,
+}
+
+/// The answer decided in `round` was delivered, or was not. What to do about what was read.
+pub fn mark(seen: Seen, round: Round, delivery: Delivery, now: UnixMs) -> Mark {
     let revision = seen.revision;
-    let mut record = seen.live(now).filter(|record| record.round == round)?;
-    match &mut record.phase {
-        SharedPhase::Decided(decided) if !decided.delivered => decided.delivered = true,
-        SharedPhase::Decided(_) | SharedPhase::Claimed { .. } | SharedPhase::FellBack(_) => {
-            return None;
-        }
+    let Some(mut record) = seen.live(now) else { return Mark::Wait };
+    if record.round != round {
+        return Mark::Leave;
     }
-    Some((revision, record))
+    match &mut record.phase {
+        SharedPhase::Claimed { .. } | SharedPhase::FellBack(_) => return Mark::Wait,
+        SharedPhase::Decided(decision) => match (decision.delivery, delivery) {
+            (Delivery::Presumed, _) | (Delivery::No, Delivery::Yes) => decision.delivery = delivery,
+            (Delivery::No | Delivery::Yes, _) => return Mark::Leave,
+        },
+    }
+    Mark::Write(revision, record)
 }
 
 #[cfg(test)]
@@ -108,6 +126,11 @@ mod tests {
 
     fn answer(body: &'static str) -> Answer {
         Answer { status: 200, body: body.into(), action: Some(Action::Continue) }
+    }
+
+    fn decided(body: &'static str, delivery: Delivery) -> SharedPhase {
+        let (answer, replayed_by) = (answer(body), None);
+        SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by })
     }
 
     fn fallback() -> Outcome {
@@ -136,12 +159,12 @@ mod tests {
 
     #[test]
     fn the_first_decision_of_a_round_counts_whoever_has_the_claim() {
-        let settling = settling(End::Decided(answer("mine")));
+        let settling = settling(End::Decided(answer("mine"), Delivery::Presumed));
         let write = Settle::Write(REVISION, settling.record());
         for phase in [claimed_by(ME), claimed_by(OTHER), SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), write);
         }
-        let decided = SharedPhase::Decided(Recorded::new(answer("theirs")));
+        let decided = decided("theirs", Delivery::No);
         assert_eq!(settling.read(seen(1, decided), NOW), Settle::Decided(answer("theirs")));
     }
 
@@ -154,13 +177,13 @@ mod tests {
         for phase in [claimed_by(OTHER), newer, SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), Settle::Leave);
         }
-        let decided = SharedPhase::Decided(Recorded::new(answer("theirs")));
+        let decided = decided("theirs", Delivery::No);
         assert_eq!(settling.read(seen(1, decided), NOW), Settle::Decided(answer("theirs")));
     }
 
     #[test]
     fn another_round_is_left_alone_and_what_is_gone_or_over_is_replaced() {
-        for end in [End::Decided(answer("mine")), End::FellBack(fallback())] {
+        for end in [End::Decided(answer("mine"), Delivery::Presumed), End::FellBack(fallback())] {
             let settling = settling(end);
             assert_eq!(settling.read(seen(2, claimed_by(ME)), NOW), Settle::Leave);
             assert_eq!(
@@ -174,20 +197,32 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_written_once_and_in_its_round_only() {
-        let decided = Recorded::new(answer("mine"));
-        let (revision, record) =
-            delivered(seen(1, SharedPhase::Decided(decided.clone())), Round(1), NOW).unwrap();
-        assert_eq!(revision, REVISION);
-        let Seen { record: Some(expected), .. } =
-            seen(1, SharedPhase::Decided(Recorded { delivered: true, ..decided.clone() }))
-        else {
-            panic!("there is a record")
-        };
-        assert_eq!(record, expected);
-        let again = Seen { revision, record: Some(record) };
-        assert_eq!(delivered(again, Round(1), NOW), None);
-        assert_eq!(delivered(seen(2, SharedPhase::Decided(decided)), Round(1), NOW), None);
-        assert_eq!(delivered(seen(1, claimed_by(ME)), Round(1), NOW), None);
+    fn a_delivery_is_written_in_its_round_only_and_one_delivery_is_enough() {
+        use Delivery::{No, Presumed, Yes};
+        let rows = [
+            (Presumed, Yes, Some(Yes)),
+            (Presumed, No, Some(No)),
+            (No, Yes, Some(Yes)),
+            (No, No, None),
+            (Yes, No, None),
+            (Yes, Yes, None),
+        ];
+        for (before, news, after) in rows {
+            let step = mark(seen(1, decided("mine", before)), Round(1), news, NOW);
+            let Seen { record, .. } = seen(1, decided("mine", after.unwrap_or(before)));
+            match after {
+                Some(_) => assert_eq!(step, Mark::Write(REVISION, record.unwrap())),
+                None => assert_eq!(step, Mark::Leave, "{before:?} {news:?}"),
+            }
+        }
+        assert_eq!(mark(seen(2, decided("mine", Presumed)), Round(1), No, NOW), Mark::Leave);
+    }
+
+    #[test]
+    fn a_delivery_waits_for_its_decision_to_be_written() {
+        let gone = Seen { revision: Revision::NONE, record: None };
+        for seen in [gone, seen(1, claimed_by(ME)), seen(1, SharedPhase::FellBack(fallback()))] {
+            assert_eq!(mark(seen, Round(1), Delivery::Yes, NOW), Mark::Wait);
+        }
     }
 }

@@ -96,26 +96,74 @@ pub enum SharedPhase {
     /// Answered with a fallback, which is for those who had joined and for nobody else.
     FellBack(Outcome),
     /// Decided.
-    Decided(Recorded),
+    Decided(SharedDecision),
+}
+
+/// A decision, and what has become of its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedDecision {
+    /// The answer that the decision is.
+    pub answer: Answer,
+    /// Whether it was delivered.
+    pub delivery: Delivery,
+    /// Who replayed it, where that counts: a ValidationError is replayed once.
+    pub replayed_by: Option<Owner>,
+}
+
+/// Whether an answer was delivered. Delivered to one of those who asked is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// It is on its way. A form that is posted again now is that of a person who has seen it: the
+    /// news of a delivery could not be faster.
+    Presumed,
+    /// The caller was gone.
+    No,
+    /// Its last byte went to the socket while the connection was open.
+    Yes,
+}
+
+impl SharedDecision {
+    /// Whether it speaks of one form, which the person may post again unchanged.
+    pub fn is_about_form(&self) -> bool {
+        self.recorded().is_about_form()
+    }
+
+    /// Whether a repeated call has to be decided anew.
+    pub fn is_over(&self) -> bool {
+        let is_used = self.delivery != Delivery::No || self.replayed_by.is_some();
+        self.is_about_form() && is_used
+    }
+
+    /// What a process remembers of it.
+    pub fn recorded(&self) -> Recorded {
+        Recorded {
+            answer: self.answer.clone(),
+            delivered: self.delivery == Delivery::Yes,
+            replayed: self.replayed_by.is_some(),
+        }
+    }
 }
 
 /// The least and the most that a record lives in the store, which counts in whole seconds.
 const LIFE_MIN_SECONDS: u64 = 1;
 const LIFE_MAX_SECONDS: u64 = 2 * 3_600;
 
-/// Longer than any claim holds, and than any record counts. A record that says more was written
-/// by a clock that is far off, or not by a bridge.
+/// Longer than any claim holds. A record that says more was written by a clock that is far off, or
+/// not by a bridge.
 const CLAIM_MAX: Duration = Duration::from_secs(30);
-const ENDS_MAX: Duration = Duration::from_secs(LIFE_MAX_SECONDS);
+
+/// The statuses that an answer can have.
+const STATUSES: [u16; 4] = [200, 400, 409, 503];
 
 /// More messages than any call gets.
 const UNANSWERED_MAX: u32 = 1_000_000;
 
 impl SharedRecord {
-    /// This record as it may be believed at `now`.
+    /// This record as it may be believed at `now`, by a process that remembers calls for `window`.
     #[must_use]
-    pub fn believed(mut self, now: UnixMs) -> Self {
-        self.ends = self.ends.min(now.plus(ENDS_MAX));
+    pub fn believed(mut self, now: UnixMs, window: Duration) -> Self {
+        self.ends = self.ends.min(now.plus(window.max(CLAIM_MAX)));
         self.unanswered = self.unanswered.min(UNANSWERED_MAX);
         if let SharedPhase::Claimed { until, .. } = &mut self.phase {
             *until = (*until).min(now.plus(CLAIM_MAX));
@@ -141,10 +189,10 @@ impl SharedRecord {
                 let ((status, action), source, reason) = (worded(answer), *source, *reason);
                 (PhaseHead::FellBack { status, action, source, reason }, &answer.body)
             }
-            SharedPhase::Decided(Recorded { answer, delivered, replayed }) => {
+            SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by }) => {
                 let (status, action) = worded(answer);
-                let (delivered, replayed) = (*delivered, *replayed);
-                (PhaseHead::Decided { status, action, delivered, replayed }, &answer.body)
+                let (delivery, replayed_by) = (*delivery, *replayed_by);
+                (PhaseHead::Decided { status, action, delivery, replayed_by }, &answer.body)
             }
         };
         let Self { round: Round(round), unanswered, ends, .. } = *self;
@@ -164,12 +212,12 @@ impl SharedRecord {
         let phase = match head.phase {
             PhaseHead::Claimed { owner, until } => SharedPhase::Claimed { owner, until },
             PhaseHead::FellBack { status, action, source, reason } => {
-                let answer = Answer { status, body, action };
+                let answer = answer(status, action, body)?;
                 SharedPhase::FellBack(Outcome { answer, source, reason })
             }
-            PhaseHead::Decided { status, action, delivered, replayed } => {
-                let answer = Answer { status, body, action };
-                SharedPhase::Decided(Recorded { answer, delivered, replayed })
+            PhaseHead::Decided { status, action, delivery, replayed_by } => {
+                let answer = answer(status, action, body)?;
+                SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by })
             }
         };
         let (round, unanswered, ends) = (Round(head.round), head.unanswered, head.ends);
@@ -194,7 +242,11 @@ struct Head {
 enum PhaseHead {
     Claimed { owner: Owner, until: UnixMs },
     FellBack { status: u16, action: Option<Action>, source: Source, reason: Option<Reason> },
-    Decided { status: u16, action: Option<Action>, delivered: bool, replayed: bool },
+    Decided { status: u16, action: Option<Action>, delivery: Delivery, replayed_by: Option<Owner> },
+}
+
+fn answer(status: u16, action: Option<Action>, body: Bytes) -> Option<Answer> {
+    STATUSES.contains(&status).then_some(Answer { status, body, action })
 }
 
 #[cfg(test)]
@@ -210,12 +262,10 @@ mod tests {
         }
     }
 
-    fn answer() -> Answer {
-        Answer {
-            status: 200,
-            body: "{\"a\":\"\n\u{e9}\"}\n".into(),
-            action: Some(Action::Continue),
-        }
+    fn decided(delivery: Delivery, replayed_by: Option<Owner>) -> SharedPhase {
+        let body = "{\"a\":\"\n\u{e9}\"}\n".into();
+        let answer = Answer { status: 200, body, action: Some(Action::Continue) };
+        SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by })
     }
 
     #[test]
@@ -227,7 +277,8 @@ mod tests {
                 source: Source::Default,
                 reason: Some(Reason::NoResponders),
             }),
-            SharedPhase::Decided(Recorded { answer: answer(), delivered: true, replayed: false }),
+            decided(Delivery::Yes, Some(Owner(3))),
+            decided(Delivery::No, None),
         ];
         for phase in phases {
             let record = record(phase);
@@ -237,11 +288,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_no_record() {
-        let good = record(SharedPhase::Decided(Recorded::new(answer()))).encode();
+        let good = record(decided(Delivery::Presumed, None)).encode();
         let good = String::from_utf8(good).unwrap();
         let other_version = good.replace("\"version\":1", "\"version\":2");
         let other_phase = good.replace("decided", "dreamt");
-        for bad in ["", "\n", "{}", "{}\n", "\u{1}\n", &other_version, &other_phase, "no line"] {
+        let no_answer = good.replace("200", "99");
+        for bad in
+            [&no_answer, "", "\n", "{}", "{}\n", "\u{1}\n", &other_version, &other_phase, "no line"]
+        {
             assert_eq!(SharedRecord::decode(bad.as_bytes()), None, "{bad:?}");
         }
     }
@@ -252,18 +306,21 @@ mod tests {
         let (owner, until) = (Owner(7), UnixMs(u64::MAX));
         let claimed = SharedPhase::Claimed { owner, until };
         let far = SharedRecord { ends: UnixMs(u64::MAX), unanswered: u32::MAX, ..record(claimed) };
-        let far = far.believed(now);
+        let window = Duration::from_secs(45);
+        let far = far.believed(now, window);
         assert_eq!(far.unanswered, UNANSWERED_MAX);
         let until = now.plus(CLAIM_MAX);
         assert_eq!(far.phase, SharedPhase::Claimed { owner, until });
-        assert_eq!(far.ends.since(now), ENDS_MAX);
-        let near = record(SharedPhase::Claimed { owner, until: now.plus(ENDS_MAX / 1_000) });
-        assert_eq!(near.clone().believed(now), near);
+        assert_eq!(far.ends.since(now), window);
+        let (until, ends) = (now.plus(CLAIM_MAX / 2), now.plus(window));
+        let near = record(SharedPhase::Claimed { owner, until });
+        let near = SharedRecord { ends, ..near };
+        assert_eq!(near.clone().believed(now, window), near);
     }
 
     #[test]
     fn the_store_keeps_it_a_little_longer_than_it_counts() {
-        let record = record(SharedPhase::Decided(Recorded::new(answer())));
+        let record = record(decided(Delivery::Presumed, None));
         for (left, seconds) in [(0, 1), (1, 2), (1_000, 2), (1_001, 3), (45_000, 46)] {
             let now = UnixMs(record.ends.0 - left);
             assert_eq!(record.life_seconds(now), seconds, "{left}");

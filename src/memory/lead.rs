@@ -11,7 +11,7 @@ use super::{Ended, Memory, decided};
 use crate::domain::{
     call_id::CallId,
     claiming::Claim,
-    outcome::Outcome,
+    outcome::{Outcome, Source},
     protocol::Answer,
     record::{Recorded, Round},
 };
@@ -32,12 +32,13 @@ pub struct Led {
 /// The right and the duty to have a call decided. Dropped without an end, as after a panic, it
 /// counts as a fallback, and those who joined get nothing.
 pub struct Lead {
-    memory: Option<(Arc<Memory>, CallId)>,
-    round: Round,
-    unanswered: u32,
-    over: Option<Round>,
-    claim: Option<Claim>,
-    store_time_left: Duration,
+    pub(super) memory: Option<(Arc<Memory>, CallId)>,
+    pub(super) round: Round,
+    pub(super) new_round: Round,
+    pub(super) unanswered: u32,
+    pub(super) form: Option<(Round, Recorded)>,
+    pub(super) claim: Option<Claim>,
+    pub(super) store_time_left: Duration,
 }
 
 impl Lead {
@@ -46,8 +47,9 @@ impl Lead {
         Self {
             memory: None,
             round: Round(0),
+            new_round: Round(0),
             unanswered: 0,
-            over: None,
+            form: None,
             claim: None,
             store_time_left: Duration::ZERO,
         }
@@ -70,9 +72,23 @@ impl Lead {
         self.unanswered
     }
 
+    /// The round to decide anew in, where the store says that the other is over.
+    pub fn new_round(&self) -> Round {
+        self.new_round
+    }
+
     /// A round whose ValidationError is known to be delivered or replayed.
     pub fn over(&self) -> Option<Round> {
-        self.over
+        self.form.as_ref().filter(|(_, form)| form.is_over()).map(|(round, _)| *round)
+    }
+
+    /// The store could not be asked about a ValidationError that is known here and was not
+    /// delivered: it is replayed.
+    pub fn replay_form(&mut self, ends: Instant) -> Option<Ended> {
+        let (round, mut form) = self.form.take().filter(|(_, form)| !form.is_over())?;
+        form.replayed = true;
+        let outcome = Outcome { answer: form.answer.clone(), source: Source::Replay, reason: None };
+        Some(self.learn(form, ends, Ended { round, outcome }))
     }
 
     /// What is left of the time that the store may cost this call.
@@ -98,23 +114,6 @@ impl Lead {
     /// Whether an earlier message than the last may still bring the decision.
     pub fn is_contested(&self) -> bool {
         self.unanswered > 1
-    }
-
-    pub(super) fn of(
-        memory: Arc<Memory>,
-        call: CallId,
-        round: Round,
-        unanswered: u32,
-        over: Option<Round>,
-    ) -> Self {
-        Self {
-            memory: Some((memory, call)),
-            round,
-            unanswered,
-            over,
-            claim: None,
-            store_time_left: Duration::ZERO,
-        }
     }
 
     /// The store says which round goes on, and after how many messages; with a claim, also what is

@@ -10,9 +10,12 @@ use async_nats::{
     HeaderMap,
     jetstream::stream::{Config as StreamConfig, DiscardPolicy, Info, StorageType},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
-use super::NatsWire;
+use super::{
+    NatsWire,
+    requests::{ApiReply, Refusal},
+};
 use crate::{
     clock,
     config::{CallStore, Config},
@@ -43,7 +46,7 @@ pub(super) fn bytes_for(entries: usize) -> u64 {
 const MAX_AGE_MIN: Duration = Duration::from_secs(120);
 
 /// A record with its subject, its headers and what the server adds.
-const RECORD_BYTES_USUAL: u64 = 1_024;
+pub(super) const RECORD_BYTES_USUAL: u64 = 1_024;
 
 /// The least and the most room that is asked for.
 const BYTES_MIN: u64 = 1024 * 1024;
@@ -72,6 +75,16 @@ const REPLICAS_MAX: usize = 3;
 /// The server's codes for what happens often.
 const STREAM_NOT_FOUND: u64 = 10_059;
 
+/// When a stream was made, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Created(i128);
+
+impl Created {
+    fn of(info: &Info) -> Self {
+        Self(info.created.unix_timestamp_nanos())
+    }
+}
+
 /// Why a bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BucketFault {
@@ -88,23 +101,6 @@ pub(super) enum BucketFault {
     Unfit { stream: String, what: &'static str },
     #[error("{action}: {description} ({code})")]
     Refused { action: &'static str, description: String, code: u64 },
-}
-
-/// An answer of the JetStream API.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Answer<T> {
-    Refused { error: Refusal },
-    Ok(T),
-}
-
-/// What the server says when it refuses.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Refusal {
-    #[serde(default)]
-    pub(super) err_code: u64,
-    #[serde(default)]
-    pub(super) description: String,
 }
 
 impl Refusal {
@@ -124,68 +120,92 @@ impl Bucket {
         format!("$KV.{}.{key}", self.name)
     }
 
-    /// Makes sure that the stream is there and as needed.
-    pub(super) async fn bind(&self, wire: &NatsWire, time: Duration) -> Result<(), BucketFault> {
+    /// Makes sure that the stream is there and as needed. Returns when it was made, which tells it
+    /// from one that took its place.
+    pub(super) async fn bind(
+        &self,
+        wire: &NatsWire,
+        time: Duration,
+    ) -> Result<Created, BucketFault> {
         let api = Api { wire, stream: self.stream(), time };
         let found = match api.ask::<Info>("INFO", Vec::new()).await? {
-            Answer::Ok(info) => Some(info.config),
-            Answer::Refused { error } if error.err_code == STREAM_NOT_FOUND => None,
-            Answer::Refused { error } => return Err(error.of("to look at the stream")),
+            ApiReply::Ok(info) => Some(info),
+            ApiReply::Refused { error } if error.err_code == STREAM_NOT_FOUND => None,
+            ApiReply::Refused { error } => return Err(error.of("to look at the stream")),
         };
         let is_clustered = wire.is_clustered();
         match found {
-            Some(found) if !self.create => match unfit(&found) {
-                Some(what) => Err(BucketFault::Unfit { stream: self.stream(), what }),
-                None => Ok(()),
-            },
-            Some(found) => self.mend(&api, found, is_clustered).await,
+            Some(found) => {
+                if self.create {
+                    self.mend(&api, &found.config, is_clustered).await?;
+                } else if let Some(what) = self.unfit(&found.config) {
+                    return Err(BucketFault::Unfit { stream: self.stream(), what });
+                }
+                Ok(Created::of(&found))
+            }
             None if self.create => self.make(&api, is_clustered).await,
             None => Err(BucketFault::Missing(self.stream())),
         }
     }
 
     /// With as many copies as the cluster has servers, up to three.
-    async fn make(&self, api: &Api<'_>, is_clustered: bool) -> Result<(), BucketFault> {
-        let mut last = None;
+    async fn make(&self, api: &Api<'_>, is_clustered: bool) -> Result<Created, BucketFault> {
+        let mut last = BucketFault::Store(StoreFault::Error);
         for replicas in replicas(is_clustered, 0) {
             match api.put("CREATE", &self.definition(replicas)).await? {
-                Answer::Ok(_) => {
+                ApiReply::Ok(info) => {
                     tracing::info!(stream = api.stream, replicas, "created a stream");
-                    return Ok(());
+                    return Ok(Created::of(&info));
                 }
-                Answer::Refused { error } => last = Some(error.of("to create the stream")),
+                ApiReply::Refused { error } => last = error.of("to create the stream"),
             }
         }
-        last.map_or(Ok(()), Err)
+        Err(last)
     }
 
-    /// Changes what must be otherwise; more copies where the cluster has grown.
+    /// Changes what must be otherwise. More copies, where the cluster has grown, are welcome but
+    /// not needed.
     async fn mend(
         &self,
         api: &Api<'_>,
-        found: StreamConfig,
+        found: &StreamConfig,
         is_clustered: bool,
     ) -> Result<(), BucketFault> {
-        let wanted = |replicas| StreamConfig {
-            num_replicas: replicas,
+        let wanted = |num_replicas| StreamConfig {
+            num_replicas,
             allow_message_ttl: true,
             max_messages_per_subject: 1,
-            max_age: found.max_age.max(self.max_age),
+            max_age: match found.max_age {
+                Duration::ZERO => Duration::ZERO,
+                found => found.max(self.max_age),
+            },
             ..found.clone()
         };
         for replicas in replicas(is_clustered, found.num_replicas) {
-            if let Answer::Ok(_) = api.put("UPDATE", &wanted(replicas)).await? {
+            if let Ok(ApiReply::Ok(_)) = api.put("UPDATE", &wanted(replicas)).await {
                 tracing::info!(stream = api.stream, replicas, "changed a stream");
                 return Ok(());
             }
         }
-        let wanted = wanted(found.num_replicas);
-        if wanted == found {
+        if self.unfit(found).is_none() {
             return Ok(());
         }
-        match api.put("UPDATE", &wanted).await? {
-            Answer::Ok(_) => Ok(()),
-            Answer::Refused { error } => Err(error.of("to change the stream")),
+        match api.put("UPDATE", &wanted(found.num_replicas)).await? {
+            ApiReply::Ok(_) => Ok(()),
+            ApiReply::Refused { error } => Err(error.of("to change the stream")),
+        }
+    }
+
+    /// Why records would not be safe in a stream.
+    fn unfit(&self, found: &StreamConfig) -> Option<&'static str> {
+        if !found.allow_message_ttl {
+            Some("no allow_msg_ttl")
+        } else if found.max_messages_per_subject != 1 {
+            Some("a max_msgs_per_subject other than 1")
+        } else if !found.max_age.is_zero() && found.max_age < self.max_age {
+            Some("too short a max_age")
+        } else {
+            None
         }
     }
 
@@ -216,17 +236,6 @@ fn replicas(is_clustered: bool, found: usize) -> impl Iterator<Item = usize> {
     (found + 1..=most).rev()
 }
 
-/// Why records would not be safe in a stream.
-fn unfit(found: &StreamConfig) -> Option<&'static str> {
-    if !found.allow_message_ttl {
-        Some("no allow_msg_ttl")
-    } else if found.max_messages_per_subject != 1 {
-        Some("not max_msgs_per_subject 1")
-    } else {
-        None
-    }
-}
-
 /// The JetStream API for one stream.
 struct Api<'a> {
     wire: &'a NatsWire,
@@ -235,7 +244,7 @@ struct Api<'a> {
 }
 
 impl Api<'_> {
-    async fn put(&self, verb: &str, config: &StreamConfig) -> Result<Answer<Info>, BucketFault> {
+    async fn put(&self, verb: &str, config: &StreamConfig) -> Result<ApiReply<Info>, BucketFault> {
         self.ask(verb, serde_json::to_vec(config).unwrap_or_default()).await
     }
 
@@ -243,7 +252,7 @@ impl Api<'_> {
         &self,
         verb: &str,
         payload: Vec<u8>,
-    ) -> Result<Answer<T>, BucketFault> {
+    ) -> Result<ApiReply<T>, BucketFault> {
         let subject = format!("$JS.API.STREAM.{verb}.{}", self.stream);
         let end = clock::now() + self.time;
         let answer = self.wire.request(subject, HeaderMap::new(), payload.into(), end).await;

@@ -1,7 +1,4 @@
-//! The store in JetStream: raw publishes and leader reads, each with its time.
-//!
-//! Not through the client's own JetStream API: like its request method, that never forgets a
-//! publish without an acknowledgement, and its time-outs add up.
+//! The store in JetStream: reads and writes of calls, and whether it can be used.
 
 use std::{
     sync::{
@@ -11,30 +8,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{
-    HeaderMap, HeaderValue,
-    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL},
-};
+use async_nats::{HeaderValue, header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE};
 use bytes::Bytes;
-use data_encoding::BASE64;
-use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::{
     NatsWire,
-    bucket::{Answer, Bucket, BucketFault},
+    bucket::{Bucket, BucketFault, RECORD_BYTES_USUAL},
+    requests::ttl,
 };
 use crate::{
     clock,
     domain::{
         call_id::CallId,
-        sending::Miss,
         shared::{Revision, UnixMs},
     },
-    inbox::{Arrival, Sent, Token},
     metrics::Metrics,
     pipeline::Pipeline,
-    wire::{Store, StoreFault, Wire, Written},
+    wire::{OPERATION_TIME_MAX, Store, StoreFault, Wire, Written},
 };
 
 /// So many failures in a row, and the store is not asked until it has proved to be back.
@@ -56,16 +47,6 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long the proof is kept that a write was taken.
 const PROOF_LIFE_SECONDS: u64 = 1;
 
-/// What tells the store's tokens from those of messages in reply subjects.
-pub(super) const TOKEN_MARK: char = 's';
-
-/// The server's codes: another write came first, or is under way.
-const CONFLICTS: [u64; 2] = [10_071, 10_164];
-const NO_MESSAGE_FOUND: u64 = 10_037;
-const FULL: u64 = 10_077;
-/// No stream; no leader, or no JetStream for now.
-const UNAVAILABLE: [u64; 2] = [10_059, 10_008];
-
 /// Whether the bucket of calls can be used.
 pub(super) struct Health {
     available: watch::Sender<bool>,
@@ -85,10 +66,12 @@ impl Health {
         self.available.send_if_modified(|was| std::mem::replace(was, is_available) != is_available)
     }
 
-    /// Hears how an operation went.
-    fn hear<T>(&self, result: &Result<T, StoreFault>) {
+    /// Hears how an operation went that had `time`.
+    fn hear<T>(&self, result: &Result<T, StoreFault>, time: Duration) {
         match result {
             Ok(_) => self.failures.store(0, Ordering::Relaxed),
+            // The call had little time left; that is not the store's fault.
+            Err(StoreFault::Timeout) if time < OPERATION_TIME_MAX / 2 => {}
             Err(StoreFault::Unavailable) => {
                 self.set(false);
             }
@@ -101,115 +84,26 @@ impl Health {
     }
 }
 
-/// The acknowledgement of a publish.
-#[derive(Deserialize)]
-struct Acknowledgement {
-    seq: u64,
-}
-
-/// The last message of a subject.
-#[derive(Deserialize)]
-struct Last {
-    message: LastMessage,
-}
-
-#[derive(Deserialize)]
-struct LastMessage {
-    seq: u64,
-    #[serde(default)]
-    data: String,
-}
-
 impl NatsWire {
-    /// One request and its answer, until `end` at the longest. Nothing is left behind where none
-    /// comes.
-    pub(super) async fn request(
-        &self,
-        subject: String,
-        headers: HeaderMap,
-        payload: Bytes,
-        end: Instant,
-    ) -> Result<Bytes, StoreFault> {
-        let client = self.client().ok_or(StoreFault::Unavailable)?;
-        let sent = Sent { deadline: end, late_until: end, may_resend: false, ticket: () };
-        let (token, ending) = self.requests.open(sent);
-        let reply = format!("{}{TOKEN_MARK}{:016x}", self.inbox, token.0);
-        let publish = client.publish_with_reply_and_headers(subject, reply, headers, payload);
-        match clock::until(end, publish).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) => {
-                self.requests.close(token);
-                return Err(StoreFault::Error);
-            }
-            None => {
-                self.requests.close(token);
-                return Err(StoreFault::Timeout);
-            }
-        }
-        match ending.await {
-            Ok(Ok(reply)) => Ok(reply.payload),
-            Ok(Err(Miss::Silence { connection_lost: false })) | Err(_) => Err(StoreFault::Timeout),
-            Ok(Err(
-                Miss::NotSent
-                | Miss::NoResponders
-                | Miss::Interrupted
-                | Miss::Silence { connection_lost: true },
-            )) => Err(StoreFault::Unavailable),
-        }
-    }
-
-    /// What came for one of those requests.
-    pub(super) fn answer(&self, token: Token, arrival: Arrival) {
-        self.requests.deliver(token, arrival);
-    }
-
-    /// Nothing comes any more for what was asked over the lost connection.
-    pub(super) fn connection_lost(&self) {
-        self.health.set(false);
-        self.requests.connection_lost();
-    }
-
-    /// Publishes to a bucket and waits for the acknowledgement.
-    pub(super) async fn put(
-        &self,
-        subject: String,
-        headers: HeaderMap,
-        record: Bytes,
-        end: Instant,
-    ) -> Result<Written, StoreFault> {
-        let answer = self.request(subject, headers, record, end).await?;
-        match serde_json::from_slice::<Answer<Acknowledgement>>(&answer) {
-            Ok(Answer::Ok(acknowledgement)) => Ok(Written::As(Revision(acknowledgement.seq))),
-            Ok(Answer::Refused { error }) if CONFLICTS.contains(&error.err_code) => {
-                Ok(Written::Conflict)
-            }
-            Ok(Answer::Refused { error }) => Err(fault_of(error.err_code)),
-            Err(_) => Err(StoreFault::Error),
-        }
-    }
-
     /// Keeps the bucket of calls: finds it, creates it, notices that it is back. Forever.
     async fn keep_calls(&self, bucket: &Bucket, metrics: &Metrics) {
         let mut available = self.health.available.subscribe();
         let mut looks = 0;
         loop {
             self.connected().await;
-            match self.look_for(bucket).await {
+            let looked = self.look_for(bucket).await;
+            let is_in_use = self.is_available();
+            match looked {
                 Ok(()) => {
                     if self.health.set(true) {
                         tracing::info!("the store is available");
                     }
-                    metrics.store_available.set(1);
                     looks = 0;
-                    let lost = available.wait_for(|is_available| !is_available);
-                    let again = clock::now() + LOOK_AGAIN_EVERY;
-                    if clock::until(again, lost).await.is_some() {
-                        metrics.store_available.set(0);
-                    }
                 }
+                // Whether it can still be used is for those who use it to find out.
+                Err(BucketFault::Store(_)) if is_in_use => {}
                 Err(fault) => {
                     self.health.set(false);
-                    metrics.store_available.set(0);
                     if looks == 0 {
                         tracing::error!(
                             %fault,
@@ -218,22 +112,41 @@ impl NatsWire {
                         );
                     }
                     looks += 1;
-                    let is_first = looks < LOOKS_AT_FIRST;
-                    let pause = if is_first { LOOK_PAUSE } else { LOOK_PAUSE_LATER };
-                    clock::sleep_until(clock::now() + pause).await;
                 }
+            }
+            metrics.store_available.set(i64::from(self.is_available()));
+            let lost = available.wait_for(|is_available| !is_available);
+            clock::until(clock::now() + LOOK_AGAIN_EVERY, lost).await;
+            metrics.store_available.set(i64::from(self.is_available()));
+            if !self.is_available() {
+                let is_first = looks < LOOKS_AT_FIRST;
+                let pause = if is_first { LOOK_PAUSE } else { LOOK_PAUSE_LATER };
+                clock::sleep_until(clock::now() + pause).await;
             }
         }
     }
 
-    /// Whether the bucket is there, and a write is taken.
+    /// Whether the bucket is there, and a record of the usual size can be written and read.
     async fn look_for(&self, bucket: &Bucket) -> Result<(), BucketFault> {
         bucket.bind(self, LOOK_TIME_MAX).await?;
-        let headers = ttl(PROOF_LIFE_SECONDS);
         let end = clock::now() + LOOK_TIME_MAX;
-        let subject = bucket.subject(&format!("proof-{}", self.instance()));
-        let proof = self.put(subject, headers, Bytes::new(), end).await;
-        proof.map(drop).map_err(BucketFault::Store)
+        // Each proof under a name of its own: one that replaces itself fits into a full bucket.
+        let name = format!("proof-{}-{:016x}", self.instance(), self.random.next());
+        let subject = bucket.subject(&name);
+        let proof = Bytes::from_static(&[0; RECORD_BYTES_USUAL as usize]);
+        let written = self.put(subject.clone(), ttl(PROOF_LIFE_SECONDS), proof, end).await;
+        written.map_err(BucketFault::Store)?;
+        match self.last(bucket, &subject, end).await {
+            Ok((_, Some(_))) => Ok(()),
+            Ok((_, None)) => Err(BucketFault::Store(StoreFault::Error)),
+            Err(fault) => Err(BucketFault::Store(fault)),
+        }
+    }
+
+    /// The connection is gone, and with it what was asked over it.
+    pub(super) fn connection_lost(&self) {
+        self.health.set(false);
+        self.requests_lost();
     }
 }
 
@@ -272,22 +185,9 @@ impl Store for NatsWire {
         end: Instant,
     ) -> Result<(Revision, Option<Bytes>), StoreFault> {
         let bucket = self.calls.as_ref().ok_or(StoreFault::Unavailable)?;
-        let subject = format!("$JS.API.STREAM.MSG.GET.{}", bucket.stream());
-        let question = format!(r#"{{"last_by_subj":"{}"}}"#, bucket.subject(&call.to_string()));
-        let answer = self.request(subject, HeaderMap::new(), question.into(), end).await;
-        let read =
-            answer.and_then(|answer| match serde_json::from_slice::<Answer<Last>>(&answer) {
-                Ok(Answer::Ok(Last { message })) => {
-                    let data = BASE64.decode(message.data.as_bytes()).unwrap_or_default();
-                    Ok((Revision(message.seq), Some(data.into())))
-                }
-                Ok(Answer::Refused { error }) if error.err_code == NO_MESSAGE_FOUND => {
-                    Ok((Revision::NONE, None))
-                }
-                Ok(Answer::Refused { error }) => Err(fault_of(error.err_code)),
-                Err(_) => Err(StoreFault::Error),
-            });
-        self.health.hear(&read);
+        let asked = clock::now();
+        let read = self.last(bucket, &bucket.subject(&call.to_string()), end).await;
+        self.health.hear(&read, end.saturating_duration_since(asked));
         read
     }
 
@@ -303,23 +203,37 @@ impl Store for NatsWire {
         let mut headers = ttl(life_seconds);
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision.0));
         let subject = bucket.subject(&call.to_string());
+        let asked = clock::now();
         let written = self.put(subject, headers, record.into(), end).await;
-        self.health.hear(&written);
+        self.health.hear(&written, end.saturating_duration_since(asked));
         written
     }
 }
 
-/// How long the server keeps a message.
-pub(super) fn ttl(seconds: u64) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(seconds));
-    headers
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn fault_of(code: u64) -> StoreFault {
-    match code {
-        FULL => StoreFault::Full,
-        code if UNAVAILABLE.contains(&code) => StoreFault::Unavailable,
-        _ => StoreFault::Error,
+    #[test]
+    fn a_store_that_is_gone_is_not_asked_and_one_that_keeps_silent_not_for_long() {
+        let is_available = |faults: &[StoreFault], time| {
+            let health = Health::default();
+            health.set(true);
+            faults.iter().for_each(|fault| health.hear::<()>(&Err(*fault), time));
+            *health.available.borrow()
+        };
+        let time = OPERATION_TIME_MAX;
+        let silence = [StoreFault::Timeout; 3];
+        assert!(!is_available(&[StoreFault::Unavailable], time));
+        assert!(is_available(&silence[..2], time) && !is_available(&silence, time));
+        assert!(!is_available(&[StoreFault::Full, StoreFault::Error, StoreFault::Timeout], time));
+        assert!(is_available(&silence, time / 4), "those calls had no time");
+        let health = Health::default();
+        health.set(true);
+        for fault in silence {
+            health.hear::<()>(&Err(fault), time);
+            health.hear(&Ok(()), time);
+        }
+        assert!(*health.available.borrow(), "not in a row");
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     clock,
     domain::{
         breaker::Heard,
+        decision::Action,
         outcome::{Outcome, Reason, Source},
         protocol::Answer,
         reply::{self, NoDecision, Reply},
@@ -190,13 +191,15 @@ impl<W: Wire> Pipeline<W> {
     }
 
     /// Records a decision. Returns the answer that counts, and whether it is this one: where an
-    /// earlier message may bring a decision too, the first one counts.
+    /// earlier message may bring a decision too, the first one counts. Then it is written before
+    /// it is answered, as is a ValidationError: the person may post the form again at once.
     async fn record(&self, call: &Call, lead: &mut Lead, answer: Answer) -> (Answer, bool) {
         let (Some(shared), Some(led)) = (&self.shared, lead.led()) else {
             return lead.decide(answer, clock::now());
         };
-        let settling = shared.decided(led, answer.clone());
-        if !lead.is_contested() {
+        let settling = shared.decided(led, answer.clone(), false);
+        let is_about_form = answer.action == Some(Action::ValidationError);
+        if !lead.is_contested() && !is_about_form {
             let (counts, is_this) = lead.decide(answer, clock::now());
             if is_this {
                 shared.settle_behind(led.call, settling);

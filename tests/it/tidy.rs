@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["cache", "domain"]),
     ("lifecycle", &["clock"]),
     ("secrets", &["clock", "config", "domain", "metrics"]),
-    ("wire", &["domain", "inbox"]),
+    ("wire", &["domain", "inbox", "metrics"]),
     ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
     ("lane", &["cache", "clock", "domain", "metrics"]),
     ("call", &["cache", "domain", "lane"]),

@@ -136,6 +136,60 @@ async fn a_shared_decision_is_not_used_beyond_its_age() {
     .await;
 }
 
+#[tokio::test]
+async fn the_own_rules_bound_what_other_replicas_share() {
+    let (server, _files) = jetstream_server().await;
+    let a = replica(&server, "max_age: 1h").await;
+    let worker =
+        Worker::start(&server, |_| says(r#"{"action":"Continue","tier":"gold","secret":"x"}"#))
+            .await;
+    a.post("c", &claims_of(1)).await;
+    until_shared(&a, 2.0).await;
+    worker.leave().await;
+    let cached = "fallback: {cached: {by: [email], shared: true, max_age: 2s}}";
+    let more = format!("grace: 0ms, claims: {{return: [tier]}}, {cached}");
+    let b = Bridge::start(&server, &connector(&more)).await.connected().await;
+    let answer = until_cached(&b, 1).await;
+    assert!(answer.body.contains("gold") && !answer.body.contains("secret"), "{answer:?}");
+    until("it is too old here", async || {
+        (b.post("c", &claims_of(1)).await.source() == "default").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_stream_is_made_again_and_a_newer_change_is_not_overwritten() {
+    let (server, _files) = jetstream_server().await;
+    let (a, b) = (replica(&server, "").await, replica(&server, "").await);
+    let worker = Worker::start(&server, blocks).await;
+    a.post("c", &claims_of(1)).await;
+    until_loaded(&b, 2.0).await;
+    let context = async_nats::jetstream::new(server.client().await);
+    context.delete_stream(STREAM).await.unwrap();
+    // Nobody is there to take this one, and the next ones of the same person wait behind it.
+    let form = |name: &str| claims_of(2).replace("Person", name);
+    a.post("c", &form("Miss")).await;
+    worker.leave().await;
+    let worker = Worker::start(&server, |_| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Cache-Control", "no-store");
+        Some((headers, r#"{"action":"Continue"}"#.to_owned()))
+    })
+    .await;
+    a.post("c", &form("Mister")).await;
+    worker.leave().await;
+    let unavailable = r#"store_operations_total{operation="share",result="unavailable"}"#;
+    assert!(a.metric(unavailable).await.unwrap() >= 1.0);
+    until("the stream is made again, and followed", async || {
+        let loaded = r#"store_operations_total{operation="load",result="ok"}"#;
+        (b.metric(loaded).await.unwrap() >= 5.0).then_some(())
+    })
+    .await;
+    for bridge in [&a, &b] {
+        assert_is_default(&bridge.post("c", &form("Doctor")).await);
+    }
+}
+
 /// The rights that docs/reliability.md lists, all of its blocks together.
 fn documented_rights() -> String {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 
 use super::{
     assert_is_decided, claims_of, connector,
-    worker::{Worker, is_silent, lets_in},
+    worker::{Worker, is_silent, lets_in, says},
 };
 use crate::support::real::{Answer, Bridge, Folder, NatsServer, until};
 
@@ -96,6 +96,19 @@ async fn stream(server: &NatsServer) -> Stream {
 }
 
 #[tokio::test]
+async fn the_largest_answer_is_recorded_and_replayed() {
+    let (server, _files) = jetstream_server().await;
+    let (a, b) = (replica(&server, "", "").await, replica(&server, "", "").await);
+    let claim = "x".repeat(65_000);
+    let reply = format!(r#"{{"action":"Continue","claim":"{claim}"}}"#);
+    let _worker = Worker::start(&server, move |_| says(&reply)).await;
+    let first = a.post("c", &claims_of(1)).await;
+    assert_is_decided(&first);
+    until_recorded(&a, 1.0).await;
+    assert_is_replay(&b.post("c", &claims_of(1)).await, &first);
+}
+
+#[tokio::test]
 async fn a_call_in_flight_at_one_replica_is_joined_at_another() {
     let (server, _files) = jetstream_server().await;
     let (a, b) = (replica(&server, "", "").await, replica(&server, "", "").await);
@@ -116,6 +129,22 @@ async fn a_call_in_flight_at_one_replica_is_joined_at_another() {
         assert_eq!(answer.body, first.body);
     }
     assert_eq!(worker.got().len(), 1);
+}
+
+#[tokio::test]
+async fn a_form_posted_again_at_once_at_another_replica_is_checked_again() {
+    let (server, _files) = jetstream_server().await;
+    let (a, b) = (replica(&server, "", "").await, replica(&server, "", "").await);
+    let invalid = r#"{"action":"ValidationError","userMessage":"Bad."}"#;
+    let worker = Worker::start(&server, move |_| says(invalid)).await;
+    for person in 0..100 {
+        for bridge in [&a, &b, &a] {
+            let answer = bridge.post("c", &claims_of(person)).await;
+            assert_eq!((answer.status, answer.source()), (400, "worker"), "{person} {answer:?}");
+        }
+        assert_eq!(worker.got().len(), 3 * (person + 1));
+    }
+    assert!(worker.attempts().iter().all(|attempt| attempt == "1"));
 }
 
 #[tokio::test]
@@ -176,6 +205,16 @@ async fn where_it_may_not_create_it_waits_for_a_fit_stream_and_answers_meanwhile
     assert_is_decided(&bridge.post("c", &claims_of(2)).await);
     assert_eq!(bridge.metric("store_available").await, Some(0.0));
 
+    let is_unfit = stream(&server).await.cached_info().config.clone();
+    assert!(!is_unfit.allow_message_ttl, "it changes nothing");
+
+    let second = Duration::from_secs(1);
+    let forgetful = Config { max_age: second, duplicate_window: second, ..unfit.clone() };
+    let forgetful = Config { allow_message_ttl: true, ..forgetful };
+    context.update_stream(forgetful).await.unwrap();
+    tokio::time::sleep(second).await; // two looks; nothing is to happen
+    assert_eq!(bridge.metric("store_available").await, Some(0.0));
+
     context.update_stream(Config { allow_message_ttl: true, ..unfit }).await.unwrap();
     bridge.until_metric("store_available", 1.0).await;
     assert_is_decided(&bridge.post("c", &claims_of(3)).await);
@@ -189,7 +228,7 @@ async fn a_stream_that_lacks_what_is_needed_is_changed() {
     let old = Config {
         name: STREAM.to_owned(),
         subjects: vec!["$KV.connector_bridge_calls.>".to_owned()],
-        max_messages_per_subject: 1,
+        max_messages_per_subject: 5,
         max_age: Duration::from_secs(30),
         duplicate_window: Duration::from_secs(10),
         storage: StorageType::Memory,
@@ -198,7 +237,8 @@ async fn a_stream_that_lacks_what_is_needed_is_changed() {
     context.create_stream(old).await.unwrap();
     let bridge = replica(&server, "", "").await;
     let config = stream(&server).await.cached_info().config.clone();
-    assert!(config.allow_message_ttl && config.max_age == Duration::from_secs(120), "{config:?}");
+    assert!(config.allow_message_ttl && config.max_messages_per_subject == 1, "{config:?}");
+    assert_eq!(config.max_age, Duration::from_secs(120));
     drop(bridge);
 }
 
@@ -229,6 +269,11 @@ async fn a_full_stream_costs_no_answer_and_is_used_again_when_there_is_room() {
         }
     }
     assert_is_decided(&bridge.post("c", &claims_of(person)).await);
+    let mut full = 0.0;
+    for operation in ["claim", "record"] {
+        full += operations(&bridge, operation, "full").await;
+    }
+    assert!(full >= 1.0);
     stream(&server).await.purge().await.unwrap();
     bridge.until_metric("store_available", 1.0).await;
 }
@@ -264,6 +309,26 @@ async fn without_jetstream_or_the_rights_to_it_calls_are_answered_and_the_metric
     }
 }
 
+#[tokio::test]
+async fn a_store_that_can_be_written_and_not_read_is_not_used() {
+    let (_, files) = jetstream_server().await;
+    let config = format!(
+        "jetstream {{store_dir: \"{}\"}}
+         authorization {{users: [
+           {{user: bridge, password: secret, permissions: {{publish: {{
+             allow: \">\", deny: \"$JS.API.STREAM.MSG.GET.>\"}}}}}}
+           {{user: worker, password: secret}}]}}",
+        files.0.display()
+    );
+    let server = NatsServer::start_with(&config).await;
+    let user = "user: bridge, password_file: \"{folder}/password\"";
+    let nats = format!("servers: [\"{}\"], {user}", server.url());
+    let root = "calls: {store: jetstream}";
+    let bridge = Bridge::start_in(Folder::new(), &nats, root, &connector("")).await;
+    bridge.until_metric(r#"nats_connection_events_total{event="auth_error"}"#, 1.0).await;
+    assert_eq!(bridge.metric("store_available").await, Some(0.0));
+}
+
 /// Everything that the stream holds, as the server stores it.
 async fn stored(server: &NatsServer) -> Vec<u8> {
     let stream = stream(server).await;
@@ -293,10 +358,8 @@ async fn with_a_key_records_are_sealed_and_keys_can_be_rotated() {
     let keys = |files: &[&str]| format!("encryption_key_files: {files:?}");
     let a = replica(&server, &keys(&[&path("old")]), "").await;
     let b = replica(&server, &keys(&[&path("new"), &path("old")]), "").await;
-    let _worker = Worker::start(&server, |_| {
-        super::worker::says(r#"{"action":"Continue","tier":"canary-7"}"#)
-    })
-    .await;
+    let _worker =
+        Worker::start(&server, |_| says(r#"{"action":"Continue","tier":"canary-7"}"#)).await;
     let first = a.post("c", &claims_of(1)).await;
     until_recorded(&a, 1.0).await;
     assert!(first.body.contains("canary-7"));
