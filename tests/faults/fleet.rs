@@ -1,0 +1,238 @@
+//! Several bridge processes behind one load balancer.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use connector_bridge::domain::protocol::Protocol;
+
+use crate::{
+    caller::Endpoints,
+    checker::{Contract, Memory, Rules},
+    history::{Disturbed, History, Life},
+    support::{
+        process::Serving,
+        real::{Folder, get, until, value_of},
+    },
+    worker::inbox_of,
+};
+
+/// Where calls are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    Memory,
+    /// With one key that encrypts records.
+    Jetstream,
+}
+
+impl Store {
+    fn keys(self) -> &'static str {
+        match self {
+            Store::Memory => "calls: {store: memory}",
+            Store::Jetstream => {
+                "calls: {store: jetstream, encryption_key_files: [\"{folder}/key\"]}"
+            }
+        }
+    }
+
+    /// What this store promises.
+    pub(crate) fn rules(self) -> Rules {
+        let memory = match self {
+            Store::Memory => Memory::Process,
+            Store::Jetstream => Memory::Shared,
+        };
+        Rules { contracts: contracts(), memory }
+    }
+}
+
+/// Every connector of every fleet: name, protocol, step, deadline in milliseconds.
+const CONNECTORS: [(&str, &str, &str, u64); 3] = [
+    ("entra", "entra", "before-create", 2_000),
+    ("b2c", "b2c", "after-federation", 1_500),
+    ("policy", "b2c-policy", "custom", 2_500),
+];
+
+pub(crate) const NAMES: [&str; 3] = [CONNECTORS[0].0, CONNECTORS[1].0, CONNECTORS[2].0];
+
+/// The longest of their deadlines.
+pub(crate) const DEADLINE_MAX: Duration = Duration::from_millis(CONNECTORS[2].3);
+
+const MESSAGE: &str = "Not now.";
+
+fn contracts() -> Vec<Contract> {
+    let contracts = CONNECTORS.iter().map(|(connector, protocol, step, deadline)| {
+        let protocol = Protocol::named(protocol).unwrap();
+        let default = match protocol.name {
+            "b2c-policy" => {
+                (409, format!(r#"{{"version":"1.0.0","status":409,"userMessage":"{MESSAGE}"}}"#))
+            }
+            _ => (
+                200,
+                format!(
+                    r#"{{"version":"1.0.0","action":"ShowBlockPage","userMessage":"{MESSAGE}"}}"#
+                ),
+            ),
+        };
+        let (step, deadline) = (protocol.step(step).unwrap(), Duration::from_millis(*deadline));
+        Contract { connector, protocol, step, deadline, default }
+    });
+    contracts.collect()
+}
+
+/// Lines of the section `connectors`, with `more` in each.
+fn connectors(more: &str) -> String {
+    let auth = r#"{basic: [{username: entra, password_file: "{folder}/password"}]}"#;
+    let lines = CONNECTORS.iter().map(|(name, protocol, step, deadline)| {
+        format!(
+            "  {name}: {{protocol: {protocol}, step: {step}, deadline: {deadline}ms, auth: {auth}, \
+             fallback: {{message: \"{MESSAGE}\"{more}\n"
+        )
+    });
+    lines.collect()
+}
+
+/// What the processes of a fleet have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) store: Store,
+    /// Keys of the section `nats`.
+    pub(crate) nats: String,
+    /// Lines at the root.
+    pub(crate) root: String,
+    /// Ends the section `fallback` of every connector, and adds other keys: `}, grace: 1s}`.
+    pub(crate) connectors: String,
+}
+
+impl Setup {
+    /// Whose breaker never opens.
+    pub(crate) fn at(urls: &[String], store: Store) -> Self {
+        let urls: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
+        Self {
+            store,
+            nats: format!("servers: [{}]", urls.join(", ")),
+            root: "drain_delay: 1s\nshutdown_grace: 10s".to_owned(),
+            connectors: "}, breaker: {failures: 1000000}}".to_owned(),
+        }
+    }
+}
+
+/// The processes.
+pub(crate) struct Fleet {
+    pub(crate) history: Arc<History>,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) setup: Setup,
+    pub(crate) processes: BTreeMap<Life, Serving>,
+    lives: usize,
+}
+
+impl std::ops::Index<Life> for Fleet {
+    type Output = Serving;
+
+    fn index(&self, life: Life) -> &Serving {
+        &self.processes[&life]
+    }
+}
+
+impl Fleet {
+    /// So many processes, all connected and with callers.
+    pub(crate) async fn start(setup: Setup, count: usize) -> Self {
+        let mut fleet = Self::empty(setup);
+        for _ in 0..count {
+            fleet.add().await;
+        }
+        fleet
+    }
+
+    /// None yet.
+    pub(crate) fn empty(setup: Setup) -> Self {
+        Self {
+            history: Arc::new(History::new()),
+            endpoints: Arc::default(),
+            setup,
+            processes: BTreeMap::new(),
+            lives: 0,
+        }
+    }
+
+    /// One more; its callers come once it is connected.
+    pub(crate) async fn add(&mut self) -> Life {
+        let nats = self.setup.nats.clone();
+        self.add_at(&nats).await
+    }
+
+    /// One more with other keys of the section `nats`.
+    pub(crate) async fn add_at(&mut self, nats: &str) -> Life {
+        self.lives += 1;
+        let life = Life(self.lives);
+        let folder = Folder::new();
+        std::fs::write(folder.0.join("key"), [7; 32]).unwrap();
+        std::fs::write(folder.0.join("nats-password"), "secret").unwrap();
+        let nats = format!("{nats}, inbox_prefix: {}", inbox_of(life));
+        let root = format!("{}\n{}", self.setup.store.keys(), self.setup.root);
+        let connectors = connectors(&self.setup.connectors);
+        let serving = Serving::start_in(folder, &nats, &root, &connectors).await.connected().await;
+        if self.setup.store == Store::Jetstream {
+            until("the store", async || {
+                (serving.metric("store_available").await == Some(1.0)).then_some(())
+            })
+            .await;
+        }
+        self.endpoints.add(life, serving.port);
+        self.processes.insert(life, serving);
+        life
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self, life: Life) {
+        self.history.disturb(Disturbed::Process(life));
+        self.endpoints.remove(life);
+        self.processes.remove(&life);
+    }
+
+    /// SIGSTOP. Callers still come.
+    pub(crate) fn pause(&self, life: Life) {
+        self.history.disturb(Disturbed::Process(life));
+        self[life].program.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self, life: Life) {
+        self[life].program.signal("CONT");
+        self.history.mend(Disturbed::Process(life));
+    }
+
+    pub(crate) fn lives(&self) -> Vec<Life> {
+        self.processes.keys().copied().collect()
+    }
+
+    /// A series of every process that runs, summed up.
+    pub(crate) async fn sum(&self, series: &str) -> f64 {
+        let mut sum = 0.0;
+        for serving in self.processes.values() {
+            sum += serving.metric(series).await.unwrap_or_else(|| panic!("{series}"));
+        }
+        sum
+    }
+
+    /// Waits until every process that runs has this value.
+    pub(crate) async fn until_all(&self, series: &str, value: f64) {
+        for serving in self.processes.values() {
+            until(series, async || (serving.metric(series).await == Some(value)).then_some(()))
+                .await;
+        }
+    }
+
+    /// No process has panicked, or been late by its own measure.
+    pub(crate) async fn assert_sound(&self) {
+        for (life, serving) in &self.processes {
+            let metrics = get(serving.admin_port, "/metrics").await.body;
+            for series in ["panics_total", "log_messages_dropped_total"] {
+                let value = value_of(series, &metrics);
+                assert!(series != "panics_total" || value == Some(0.0), "{life:?}: {series}");
+            }
+            for connector in NAMES {
+                let series = format!("late_responses_total{{connector=\"{connector}\"}}");
+                assert_eq!(value_of(&series, &metrics), Some(0.0), "{life:?}: {series}");
+            }
+            assert!(!serving.program.err().contains("panic"), "{}", serving.program.err());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What is promised, held against faults: real processes of the bridge and of nats-server are
+//! killed, stopped, cut off and refused, and a checker reads what came of every call.
+//!
+//! `make test-faults` runs all scenarios. `FAULTS_MINUTES=30 make test-faults` makes the storm last
+//! half an hour and NATS stay away for two minutes; the rest is the same.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm
+)]
+
+mod caller;
+mod checker;
+mod fleet;
+mod history;
+mod load;
+mod server;
+#[allow(dead_code, reason = "the other tests need more of it")]
+mod support;
+mod totals;
+mod worker;

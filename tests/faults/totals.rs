@@ -1,0 +1,59 @@
+//! How many calls the whole suite makes. Each scenario makes at least as many as stand here, and
+//! says so at its end; together they are [`ALL`].
+
+use std::time::Duration;
+
+use crate::{
+    checker::{Verdict, check},
+    fleet::Fleet,
+    history::Events,
+};
+
+/// Calls of the whole suite, retries and repeated requests not counted.
+const ALL: usize = 200_000;
+
+/// Scenarios and their calls.
+pub(crate) const CALLS: &[(&str, usize)] = &[("server killed", 12_000)];
+
+/// How long the storm lasts: two minutes, or as many as `FAULTS_MINUTES` says.
+pub(crate) fn soak() -> Option<Duration> {
+    #[expect(clippy::disallowed_methods, reason = "a test's length, not a setting")]
+    let minutes = std::env::var("FAULTS_MINUTES").ok()?;
+    Some(Duration::from_secs(60 * minutes.parse::<u64>().expect("FAULTS_MINUTES is a number")))
+}
+
+/// How many calls a scenario has to make.
+pub(crate) fn calls_of(scenario: &str) -> usize {
+    let found = CALLS.iter().find(|(name, _)| *name == scenario);
+    found.unwrap_or_else(|| panic!("{scenario:?} stands in totals.rs")).1
+}
+
+/// The end of a scenario: every promise was kept, over enough calls.
+pub(crate) async fn finish(scenario: &str, fleet: &Fleet) -> (Verdict, Events) {
+    fleet.assert_sound().await;
+    let events = fleet.history.events().clone();
+    let mut verdict = check(&fleet.setup.store.rules(), &events);
+    let Verdict { calls, answers, latest, held_back, overdue, broken } = &mut verdict;
+    let requests = events.requests.len();
+    println!(
+        "{scenario}: {calls} calls in {requests} requests, answers {answers:?}; {} messages, of \
+         which {overdue} after their deadline ({held_back} held back by what was broken); at most \
+         {latest:?} after the deadline; {} promises broken",
+        events.messages.len(),
+        broken.len(),
+    );
+    broken.sort();
+    for broken in broken.iter().take(10) {
+        println!("  {:?}: {}", broken.promise, broken.how);
+    }
+    assert!(broken.is_empty(), "{scenario}: {} promises broken", broken.len());
+    assert!(*calls >= calls_of(scenario), "{scenario}: only {calls} calls");
+    (verdict, events)
+}
+
+#[test]
+fn the_scenarios_together_make_200_000_calls() {
+    let sum: usize = CALLS.iter().map(|(_, calls)| calls).sum();
+    println!("{sum} calls in {} scenarios", CALLS.len());
+    assert!(sum >= ALL, "only {sum}");
+}
