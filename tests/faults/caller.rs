@@ -124,6 +124,8 @@ impl Caller {
             result = self.post(to.1, asked, keep, waits).await;
         }
         let end = match result {
+            // The body did not come in time: the line to the bridge is disturbed.
+            Ok(Answer { status: 408, .. }) => End::Unanswered("408".into()),
             Ok(answer) => End::Answered(answer),
             Err(Fault::Refused) => return Err(Fault::Refused),
             Err(Fault::Stale) => End::Unanswered("closed".into()),
@@ -131,7 +133,7 @@ impl Caller {
         };
         let answer = match &end {
             End::Answered(answer) => Some(answer.clone()),
-            End::Unanswered(_) => None,
+            End::Unanswered(_) | End::Left => None,
         };
         let (done, asked) = (history.now(), asked.clone());
         history.asked(Request { asked, life: to.0, attempt, sent, done, end });

@@ -96,7 +96,7 @@ pub(crate) struct Verdict {
     pub(crate) latest: Duration,
     /// Messages that a disturbed transport held back beyond their deadline.
     pub(crate) held_back: usize,
-    /// Messages that came after their deadline at all.
+    /// Messages that came after their deadline otherwise.
     pub(crate) overdue: usize,
     pub(crate) broken: Vec<Broken>,
 }
@@ -167,7 +167,7 @@ impl<'a> Check<'a> {
     }
 
     fn call(&mut self, call: &Call<'a>) {
-        if !call.requests.iter().any(|request| matches!(request.end, End::Answered(_))) {
+        if call.requests.iter().all(|request| matches!(request.end, End::Unanswered(_))) {
             self.broken(Promise::Answered, format!("a call: {:?}", call.requests));
         }
         for request in &call.requests {
@@ -178,6 +178,7 @@ impl<'a> Check<'a> {
                         self.broken(Promise::Answered, format!("{why}: {request:?}"));
                     }
                 }
+                End::Left => {}
             }
         }
         for message in &call.messages {
@@ -245,17 +246,19 @@ impl<'a> Check<'a> {
             self.broken(Promise::NoStaleWork, format!("a deadline too late: {message:?}"));
         }
         let late = message.got.saturating_sub(message.deadline);
-        self.verdict.overdue += usize::from(late > CLOCKS);
-        if late > SLACK {
-            let held = self.disturbances.iter().any(|disturbance| {
-                disturbance.what == Disturbed::Transport
-                    && disturbance.overlaps(message.deadline, message.deadline)
-            });
-            if held {
-                self.verdict.held_back += 1;
-            } else {
-                self.broken(Promise::NoStaleWork, format!("{late:?} too late: {message:?}"));
-            }
+        let is_held = self.disturbances.iter().any(|disturbance| {
+            // Also a process that was paused between its last look at the clock and the socket.
+            let may_hold = [Disturbed::Transport, Disturbed::Process(message.life)];
+            may_hold.contains(&disturbance.what)
+                && disturbance.overlaps(message.deadline, message.deadline)
+        });
+        if late > CLOCKS && is_held {
+            self.verdict.held_back += 1;
+        } else if late > CLOCKS {
+            self.verdict.overdue += 1;
+        }
+        if late > SLACK && !is_held {
+            self.broken(Promise::NoStaleWork, format!("{late:?} too late: {message:?}"));
         }
         if message.attempt == 0 {
             self.broken(Promise::MessageIsTheCall, format!("{message:?}"));

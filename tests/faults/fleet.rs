@@ -160,6 +160,13 @@ impl Fleet {
 
     /// One more with other keys of the section `nats`.
     pub(crate) async fn add_at(&mut self, nats: &str) -> Life {
+        let life = self.add_apart(nats).await;
+        self.endpoints.add(life, self[life].port);
+        life
+    }
+
+    /// One more that the load balancer does not know.
+    pub(crate) async fn add_apart(&mut self, nats: &str) -> Life {
         self.lives += 1;
         let life = Life(self.lives);
         let folder = Folder::new();
@@ -175,7 +182,6 @@ impl Fleet {
             })
             .await;
         }
-        self.endpoints.add(life, serving.port);
         self.processes.insert(life, serving);
         life
     }

@@ -37,19 +37,26 @@ pub(crate) enum End {
     Answered(Answer),
     /// The connection could not be made, broke, or stayed silent as long as a caller waits.
     Unanswered(String),
+    /// The caller left by itself.
+    Left,
 }
 
 impl Request {
     pub(crate) fn answer(&self) -> Option<&Answer> {
         match &self.end {
             End::Answered(answer) => Some(answer),
-            End::Unanswered(_) => None,
+            End::Unanswered(_) | End::Left => None,
         }
     }
 
     /// Whether a worker decided this very request.
     pub(crate) fn is_decided(&self) -> bool {
         self.answer().is_some_and(|answer| answer.source == "worker")
+    }
+
+    /// Whether a worker decided this call, now or before.
+    pub(crate) fn is_answered_with_decision(&self) -> bool {
+        self.answer().is_some_and(|answer| matches!(&*answer.source, "worker" | "replay"))
     }
 }
 

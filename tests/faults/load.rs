@@ -16,6 +16,7 @@ use crate::{
     fleet::{Fleet, NAMES},
     history::{Asked, History},
     support::real::until,
+    worker,
 };
 
 /// Who calls, and how.
@@ -32,6 +33,24 @@ pub(crate) struct Mix {
     /// Whether connections are kept.
     pub(crate) keep: bool,
 }
+
+/// Good workers, a few callers who ask again.
+pub(crate) const MIXED: Mix = Mix {
+    callers: 48,
+    pause: Duration::ZERO,
+    plans: &[
+        worker::DECIDE,
+        worker::DECIDE,
+        worker::BLOCK,
+        worker::DECIDE,
+        worker::INVALID,
+        worker::DECIDE,
+        worker::DECIDE,
+        worker::SLOW,
+    ],
+    asks_again: 8,
+    keep: true,
+};
 
 /// A number that no other person of this run has.
 pub(crate) fn person() -> usize {
@@ -90,6 +109,13 @@ impl Load {
             let waited = self.history.now() - start;
             assert!(waited < Duration::from_secs(300), "{requests} requests take too long");
         }
+    }
+
+    /// Waits until so many calls have been made in the whole scenario: a quarter more requests, since
+    /// some are repeated.
+    pub(crate) async fn until_calls(&self, calls: usize) {
+        let requests = calls + calls / 4;
+        self.until_more(requests.saturating_sub(self.history.requests())).await;
     }
 
     /// Waits until a worker decides a call that is made from now on.

@@ -15,11 +15,18 @@
 
 mod caller;
 mod checker;
+mod clients;
+mod crashes;
 mod fleet;
 mod history;
+mod identity;
+mod lines;
 mod load;
+mod rolling;
 mod server;
+mod storm;
 #[allow(dead_code, reason = "the other tests need more of it")]
 mod support;
 mod totals;
 mod worker;
+mod workers;

@@ -3,33 +3,16 @@
 use std::time::Duration;
 
 use crate::{
-    fleet::{Fleet, Setup, Store},
-    history::Events,
-    load::{Load, Mix},
+    fleet::{DEADLINE_MAX, Fleet, Setup, Store},
+    history::{Disturbed, Events},
+    load::{Load, MIXED},
     support::real::NatsServer,
     totals::{calls_of, finish, soak},
-    worker::{self, Worker},
+    worker::Worker,
 };
 
 /// The promise, and what a busy machine may add to it.
 const BACK_WITHIN: Duration = Duration::from_millis(1_200 + 800);
-
-const MIX: Mix = Mix {
-    callers: 24,
-    pause: Duration::ZERO,
-    plans: &[
-        worker::DECIDE,
-        worker::DECIDE,
-        worker::BLOCK,
-        worker::DECIDE,
-        worker::INVALID,
-        worker::DECIDE,
-        worker::DECIDE,
-        worker::SLOW,
-    ],
-    asks_again: 8,
-    keep: true,
-};
 
 /// The time from `since` to the first answer that a worker decided.
 fn first_decided(events: &Events, since: Duration) -> Duration {
@@ -43,9 +26,9 @@ async fn nats_is_killed_and_workers_decide_again_soon_after_it_is_back() {
     let mut server = NatsServer::start().await;
     let fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 3).await;
     let history = &fleet.history;
-    let _workers =
-        [Worker::start(history, &server.url()).await, Worker::start(history, &server.url()).await];
-    let load = Load::start(&fleet, MIX);
+    let _worker = Worker::start(history, &server.url()).await;
+    let _another = Worker::start(history, &server.url()).await;
+    let load = Load::start(&fleet, MIXED);
     let outages: &[u64] = if soak().is_some() { &[2, 15, 120] } else { &[2, 15] };
     for seconds in outages {
         load.until_more(2_000).await;
@@ -60,7 +43,33 @@ async fn nats_is_killed_and_workers_decide_again_soon_after_it_is_back() {
         println!("first decision {took:?} after NATS was back from {:?}", back - down);
         assert!(took < BACK_WITHIN, "{took:?}");
     }
-    load.until_more(calls_of("server killed")).await;
+    load.until_calls(calls_of("server killed")).await;
     load.stop().await;
     finish("server killed", &fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_is_frozen_and_thawed_and_every_call_is_answered_in_time() {
+    let server = NatsServer::start().await;
+    let fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 3).await;
+    let history = &fleet.history;
+    let _worker = Worker::start(history, &server.url()).await;
+    let load = Load::start(&fleet, MIXED);
+    // Shorter than a deadline; longer than one; long enough to be noticed.
+    for frozen in [Duration::from_secs(1), DEADLINE_MAX + DEADLINE_MAX, Duration::ZERO] {
+        load.until_more(1_000).await;
+        history.disturb(Disturbed::Transport);
+        server.signal("STOP");
+        if frozen.is_zero() {
+            fleet.until_all("nats_connected", 0.0).await;
+        }
+        tokio::time::sleep(frozen).await;
+        server.signal("CONT");
+        fleet.until_all("nats_connected", 1.0).await;
+        load.until_decided().await;
+        history.mend(Disturbed::Transport);
+    }
+    load.until_calls(calls_of("server frozen")).await;
+    load.stop().await;
+    finish("server frozen", &fleet).await;
 }

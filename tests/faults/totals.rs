@@ -13,7 +13,17 @@ use crate::{
 const ALL: usize = 200_000;
 
 /// Scenarios and their calls.
-pub(crate) const CALLS: &[(&str, usize)] = &[("server killed", 12_000)];
+pub(crate) const CALLS: &[(&str, usize)] = &[
+    ("server killed", 15_000),
+    ("server frozen", 15_000),
+    ("bad workers", 15_000),
+    ("lines to NATS", 15_000),
+    ("bad clients", 15_000),
+    ("rights taken away", 15_000),
+    ("rolling restart", 4_000),
+    ("processes killed", 15_000),
+    ("storm", 60_000),
+];
 
 /// How long the storm lasts: two minutes, or as many as `FAULTS_MINUTES` says.
 pub(crate) fn soak() -> Option<Duration> {
@@ -36,9 +46,10 @@ pub(crate) async fn finish(scenario: &str, fleet: &Fleet) -> (Verdict, Events) {
     let Verdict { calls, answers, latest, held_back, overdue, broken } = &mut verdict;
     let requests = events.requests.len();
     println!(
-        "{scenario}: {calls} calls in {requests} requests, answers {answers:?}; {} messages, of \
-         which {overdue} after their deadline ({held_back} held back by what was broken); at most \
-         {latest:?} after the deadline; {} promises broken",
+        "{scenario}: {:?}: {calls} calls in {requests} requests, answers {answers:?}; {} messages, of \
+         which {overdue} after their deadline and {held_back} more held back by what was broken; \
+         the slowest answer {latest:?} after its deadline; {} promises broken",
+        fleet.history.now(),
         events.messages.len(),
         broken.len(),
     );
