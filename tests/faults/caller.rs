@@ -37,6 +37,11 @@ impl Endpoints {
         self.all.lock().unwrap().retain(|(other, _)| *other != life);
     }
 
+    /// The one with this number.
+    pub(crate) fn at(&self, number: usize) -> (Life, u16) {
+        self.all.lock().unwrap()[number]
+    }
+
     /// In turn; another than `but` where there is one.
     pub(crate) fn pick(&self, but: Option<Life>) -> Option<(Life, u16)> {
         let all = self.all.lock().unwrap();

@@ -91,6 +91,8 @@ pub(crate) enum Promise {
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) calls: usize,
+    /// Calls with more than one request during which the store was well.
+    pub(crate) repeated_in_health: usize,
     pub(crate) answers: BTreeMap<String, usize>,
     /// The longest that an answer took beyond its deadline.
     pub(crate) latest: Duration,
@@ -117,6 +119,7 @@ pub(crate) fn check(rules: &Rules, events: &Events) -> Verdict {
         disturbances: &events.disturbances,
         verdict: Verdict {
             calls: 0,
+            repeated_in_health: 0,
             answers: BTreeMap::new(),
             latest: Duration::ZERO,
             held_back: 0,
@@ -143,22 +146,28 @@ impl<'a> Check<'a> {
         self.verdict.broken.push(Broken { promise, how });
     }
 
-    /// Requests and messages by call.
+    /// Requests and messages by call. The same claims written otherwise are the same call.
     fn calls(&mut self, events: &'a Events) -> Vec<Call<'a>> {
-        let mut calls: HashMap<(&str, &Bytes), Call<'a>> = HashMap::new();
+        let mut ids: HashMap<(&str, &Bytes), String> = HashMap::new();
+        let mut calls: HashMap<String, Call<'a>> = HashMap::new();
         for request in &events.requests {
             let asked = &request.asked;
             let contract = self.rules.contracts.iter().find(|c| c.connector == asked.connector);
             let contract = contract.expect("a connector of the scenario");
-            let call = calls.entry((asked.connector, &asked.claims)).or_insert_with(|| {
+            let id = ids.entry((asked.connector, &asked.claims)).or_insert_with(|| {
                 let claims = Object::parse(&asked.claims).expect("claims");
-                let id = CallId::of(&HashKey::public(), asked.connector, &claims).to_string();
+                CallId::of(&HashKey::public(), asked.connector, &claims).to_string()
+            });
+            let call = calls.entry(id.clone()).or_insert_with(|| {
+                let id = id.clone();
                 Call { asked, contract, id, requests: Vec::new(), messages: Vec::new() }
             });
             call.requests.push(request);
         }
         for message in &events.messages {
-            match calls.get_mut(&(&*message.connector, &message.claims)) {
+            // Byte for byte what some caller has posted.
+            let id = ids.get(&(&*message.connector, &message.claims));
+            match id.and_then(|id| calls.get_mut(id)) {
                 Some(call) => call.messages.push(message),
                 None => self.broken(Promise::MessageIsTheCall, format!("unasked: {message:?}")),
             }
@@ -184,6 +193,8 @@ impl<'a> Check<'a> {
         for message in &call.messages {
             self.message(call, message);
         }
+        let in_health = call.requests.len() > 1 && !self.store_was_ill(call);
+        self.verdict.repeated_in_health += usize::from(in_health);
         self.same_bytes(call);
         self.asked_once(call);
     }

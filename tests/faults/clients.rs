@@ -24,7 +24,7 @@ use crate::{
         proxy::{Flow, Proxy},
         real::NatsServer,
     },
-    totals::{calls_of, finish},
+    totals::{MACHINE, calls_of, finish},
     worker::{self, Worker},
 };
 
@@ -134,6 +134,7 @@ async fn misbehave(habit: Habit, history: &History, endpoints: &Endpoints) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_clients_and_bad_lines_of_some_callers_harm_no_other() {
+    let _shared = MACHINE.read().await;
     let server = NatsServer::start().await;
     let fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 2).await;
     let history = &fleet.history;

@@ -7,6 +7,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinHandle};
 
 use crate::{
     caller::{Caller, request},
+    cluster::Cluster,
     fleet::{Fleet, NAMES, Setup, Store},
     history::{Answer, Asked, History, Life, Message},
     load::{Load, MIXED, new_call_at},
@@ -14,7 +15,7 @@ use crate::{
         proxy::{Flow, Proxy},
         real::{NatsServer, until},
     },
-    totals::{calls_of, finish},
+    totals::{MACHINE, calls_of, finish},
     worker::{self, Worker},
 };
 
@@ -225,6 +226,7 @@ async fn requests_answered(fleet: &Fleet, life: Life) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_killed_at_each_point_of_a_call_and_the_retry_is_decided() {
+    let _shared = MACHINE.read().await;
     let server = NatsServer::start().await;
     let mut fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 2).await;
     let history = Arc::clone(&fleet.history);
@@ -241,4 +243,35 @@ async fn a_process_is_killed_at_each_point_of_a_call_and_the_retry_is_decided() 
     load.until_calls(calls_of("processes killed")).await;
     load.stop().await;
     finish("processes killed", &fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_or_paused_process_had_claimed_is_replayed_or_taken_over_elsewhere() {
+    let _shared = MACHINE.read().await;
+    let cluster = Cluster::start().await;
+    let urls = [cluster.url(0), cluster.url(1), cluster.url(2)];
+    let mut fleet = Fleet::start(Setup::at(&urls, Store::Jetstream), 3).await;
+    let history = Arc::clone(&fleet.history);
+    let _worker = Worker::start(&history, &cluster.url(0)).await;
+    let load = Load::start(&fleet, MIXED);
+    let mut crashes = Crashes { fleet: &mut fleet, server: &cluster.servers[0] };
+    const ROUNDS: usize = 6;
+    let (mut before_read, mut after_answer) = (0, 0);
+    for _ in 0..ROUNDS {
+        crashes.before_the_dispatch().await;
+        crashes.while_the_worker_thinks().await;
+        crashes.and_is_taken_over().await;
+        before_read += usize::from(crashes.before_the_answer_is_read().await);
+        after_answer += usize::from(crashes.after_the_answer().await);
+        crashes.paused_and_woken().await;
+    }
+    println!(
+        "{ROUNDS} takeovers; of {ROUNDS} each replayed: killed before the answer was read \
+         {before_read}, after it {after_answer}"
+    );
+    // A process may die before it has recorded; most have by then.
+    assert!(before_read + after_answer >= ROUNDS, "{before_read}, {after_answer}");
+    load.until_calls(calls_of("claims left behind")).await;
+    load.stop().await;
+    finish("claims left behind", &fleet).await;
 }

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use connector_bridge::domain::protocol::Protocol;
+use tokio::task::JoinHandle;
 
 use crate::{
     caller::Endpoints,
     checker::{Contract, Memory, Rules},
-    history::{Disturbed, History, Life},
+    history::{Disturbance, Disturbed, History, Life},
     support::{
         process::Serving,
         real::{Folder, get, until, value_of},
@@ -26,10 +27,8 @@ pub(crate) enum Store {
 impl Store {
     fn keys(self) -> &'static str {
         match self {
-            Store::Memory => "calls: {store: memory}",
-            Store::Jetstream => {
-                "calls: {store: jetstream, encryption_key_files: [\"{folder}/key\"]}"
-            }
+            Store::Memory => "store: memory",
+            Store::Jetstream => "store: jetstream, encryption_key_files: [\"{folder}/key\"]",
         }
     }
 
@@ -89,12 +88,51 @@ fn connectors(more: &str) -> String {
     lines.collect()
 }
 
+/// `store_operations_total` in a text: operation and result, how often.
+fn operations(metrics: &str) -> Vec<((String, String), u64)> {
+    let lines = metrics.lines().filter_map(|line| {
+        let labels = line.strip_prefix("connector_bridge_store_operations_total{")?;
+        let (labels, count) = labels.split_once("} ")?;
+        let label = |name: &str| Some(labels.split_once(name)?.1.split('"').nth(1)?.to_owned());
+        let count = count.parse().ok().filter(|count| *count > 0)?;
+        Some(((label("operation=")?, label("result=")?), count))
+    });
+    lines.collect()
+}
+
+async fn watch_store(history: Arc<History>, admin_ports: Vec<u16>) {
+    const EVERY: Duration = Duration::from_millis(200);
+    let mut faults: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut last = history.now();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        for port in &admin_ports {
+            let operations = operations(&get(*port, "/metrics").await.body);
+            let bad = operations.iter().filter(|((_, result), _)| !is_healthy(result));
+            let count = bad.map(|(_, count)| count).sum();
+            if faults.insert(*port, count).is_some_and(|before| before != count) {
+                // What was noticed since the last look had begun before.
+                let (from, until) = (last.saturating_sub(EVERY * 2), history.now());
+                let what = Disturbed::Store;
+                history.events().disturbances.push(Disturbance { what, from, until });
+            }
+        }
+        last = history.now();
+    }
+}
+
+fn is_healthy(result: &str) -> bool {
+    matches!(result, "ok" | "conflict")
+}
+
 /// What the processes of a fleet have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) store: Store,
     /// Keys of the section `nats`.
     pub(crate) nats: String,
+    /// More keys of the section `calls`, each behind a comma.
+    pub(crate) calls: String,
     /// Lines at the root.
     pub(crate) root: String,
     /// Ends the section `fallback` of every connector, and adds other keys: `}, grace: 1s}`.
@@ -108,6 +146,7 @@ impl Setup {
         Self {
             store,
             nats: format!("servers: [{}]", urls.join(", ")),
+            calls: String::new(),
             root: "drain_delay: 1s\nshutdown_grace: 10s".to_owned(),
             connectors: "}, breaker: {failures: 1000000}}".to_owned(),
         }
@@ -121,6 +160,15 @@ pub(crate) struct Fleet {
     pub(crate) setup: Setup,
     pub(crate) processes: BTreeMap<Life, Serving>,
     lives: usize,
+    watch: Option<JoinHandle<()>>,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
 }
 
 impl std::ops::Index<Life> for Fleet {
@@ -149,6 +197,7 @@ impl Fleet {
             setup,
             processes: BTreeMap::new(),
             lives: 0,
+            watch: None,
         }
     }
 
@@ -173,7 +222,8 @@ impl Fleet {
         std::fs::write(folder.0.join("key"), [7; 32]).unwrap();
         std::fs::write(folder.0.join("nats-password"), "secret").unwrap();
         let nats = format!("{nats}, inbox_prefix: {}", inbox_of(life));
-        let root = format!("{}\n{}", self.setup.store.keys(), self.setup.root);
+        let setup = &self.setup;
+        let root = format!("calls: {{{}{}}}\n{}", setup.store.keys(), setup.calls, setup.root);
         let connectors = connectors(&self.setup.connectors);
         let serving = Serving::start_in(folder, &nats, &root, &connectors).await.connected().await;
         if self.setup.store == Store::Jetstream {
@@ -184,6 +234,14 @@ impl Fleet {
         }
         self.processes.insert(life, serving);
         life
+    }
+
+    /// From now on, whenever these processes say that the store did not answer in time, it counts
+    /// as ill: on a busy machine it may be.
+    pub(crate) fn watch_store(&mut self) {
+        let history = Arc::clone(&self.history);
+        let ports = self.processes.values().map(|serving| serving.admin_port).collect();
+        self.watch = Some(tokio::spawn(watch_store(history, ports)));
     }
 
     /// SIGKILL.
@@ -216,6 +274,17 @@ impl Fleet {
             sum += serving.metric(series).await.unwrap_or_else(|| panic!("{series}"));
         }
         sum
+    }
+
+    /// What the processes that run say of the store, summed up: operation and result, how often.
+    pub(crate) async fn store_operations(&self) -> BTreeMap<(String, String), u64> {
+        let mut sums = BTreeMap::new();
+        for serving in self.processes.values() {
+            for (series, count) in operations(&get(serving.admin_port, "/metrics").await.body) {
+                *sums.entry(series).or_default() += count;
+            }
+        }
+        sums
     }
 
     /// Waits until every process that runs has this value.

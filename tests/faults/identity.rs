@@ -8,7 +8,7 @@ use crate::{
     fleet::{Fleet, Setup, Store},
     load::{Load, MIXED},
     support::real::NatsServer,
-    totals::{calls_of, finish},
+    totals::{MACHINE, calls_of, finish},
     worker::Worker,
 };
 
@@ -24,6 +24,7 @@ const ALL: &str = "password: secret";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permissions_and_credentials_are_taken_away_and_every_call_is_answered_in_time() {
+    let _shared = MACHINE.read().await;
     let server = NatsServer::start_with(&users(ALL)).await;
     let mut setup = Setup::at(&[server.url()], Store::Memory);
     setup.nats += ", user: bridge, password_file: \"{folder}/nats-password\"";

@@ -10,7 +10,7 @@ use crate::{
         proxy::{Flow, Proxy},
         real::NatsServer,
     },
-    totals::{calls_of, finish},
+    totals::{MACHINE, calls_of, finish},
     worker::Worker,
 };
 
@@ -32,6 +32,7 @@ const TROUBLES: [Trouble; 6] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_to_nats_fail_in_every_way_and_every_call_is_answered_in_time() {
+    let _shared = MACHINE.read().await;
     let server = NatsServer::start().await;
     let mut fleet = Fleet::empty(Setup::at(&[server.url()], Store::Memory));
     let lines = [Proxy::to(server.port).await, Proxy::to(server.port).await];

@@ -16,12 +16,15 @@
 mod caller;
 mod checker;
 mod clients;
+mod cluster;
 mod crashes;
 mod fleet;
 mod history;
 mod identity;
+mod leader;
 mod lines;
 mod load;
+mod replicas;
 mod rolling;
 mod server;
 mod storm;

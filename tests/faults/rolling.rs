@@ -17,7 +17,7 @@ use crate::{
         process::Serving,
         real::{NatsServer, until},
     },
-    totals::{calls_of, finish},
+    totals::{MACHINE, calls_of, finish},
     worker::{self, Worker},
 };
 
@@ -106,5 +106,6 @@ pub(crate) async fn rolls(store: Store, server: &NatsServer, scenario: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_are_replaced_one_by_one_and_no_answer_is_lost() {
+    let _shared = MACHINE.read().await;
     rolls(Store::Memory, &NatsServer::start().await, "rolling restart").await;
 }

@@ -7,7 +7,7 @@ use crate::{
     history::{Disturbed, Events},
     load::{Load, MIXED},
     support::real::NatsServer,
-    totals::{calls_of, finish, soak},
+    totals::{MACHINE, calls_of, finish, soak},
     worker::Worker,
 };
 
@@ -23,6 +23,7 @@ fn first_decided(events: &Events, since: Duration) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_is_killed_and_workers_decide_again_soon_after_it_is_back() {
+    let _shared = MACHINE.read().await;
     let mut server = NatsServer::start().await;
     let fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 3).await;
     let history = &fleet.history;
@@ -50,6 +51,7 @@ async fn nats_is_killed_and_workers_decide_again_soon_after_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_is_frozen_and_thawed_and_every_call_is_answered_in_time() {
+    let _shared = MACHINE.read().await;
     let server = NatsServer::start().await;
     let fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 3).await;
     let history = &fleet.history;

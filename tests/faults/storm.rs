@@ -14,7 +14,7 @@ use crate::{
         proxy::{Flow, Proxy},
         real::NatsServer,
     },
-    totals::{calls_of, finish, soak},
+    totals::{MACHINE, calls_of, finish, soak},
     worker::{self, Worker},
 };
 
@@ -56,6 +56,8 @@ const MIX: Mix = Mix {
     asks_again: 16,
     keep: true,
 };
+
+const JETSTREAM: &str = "jetstream {store_dir: \"{folder}/store\"}";
 
 /// Numbers that a seed determines.
 struct Dice(u64);
@@ -150,12 +152,13 @@ impl Storm {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_fails_in_turn_and_every_call_is_answered_in_time() {
-    let server = NatsServer::start().await;
+async fn rages(store: Store, scenario: &str) {
+    let server = NatsServer::start_with(JETSTREAM).await;
     let line = Proxy::to(server.port).await;
     let worker_line = Proxy::to(server.port).await;
-    let fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 2).await;
+    let fleet = Fleet::start(Setup::at(&[server.url()], store), 2).await;
+    // Whatever else fails, the store does too.
+    fleet.history.disturb(Disturbed::Store);
     let mut storm = Storm { server, fleet, line, worker_line };
     storm.fleet.add_at(&storm.behind_line()).await;
     let history = Arc::clone(&storm.fleet.history);
@@ -165,17 +168,29 @@ async fn everything_fails_in_turn_and_every_call_is_answered_in_time() {
     let _bad = BadClients::start(&storm.fleet, 3);
 
     let seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-    println!("storm: seed {seed}");
+    println!("{scenario}: seed {seed}");
     let mut dice = Dice(u64::from(seed) | 1);
     let load = Load::start(&storm.fleet, MIX);
     let least = soak().unwrap_or_default();
     let mut faults = 0;
-    while history.requests() < calls_of("storm") * 5 / 4 || history.now() < least {
+    while history.requests() < calls_of(scenario) * 5 / 4 || history.now() < least {
         storm.one_fault(&mut dice).await;
         faults += 1;
     }
     load.until_decided().await;
     load.stop().await;
-    println!("storm: {faults} faults");
-    finish("storm", &storm.fleet).await;
+    println!("{scenario}: {faults} faults");
+    finish(scenario, &storm.fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_fails_in_turn_and_every_call_is_answered_in_time() {
+    let _shared = MACHINE.read().await;
+    rages(Store::Memory, "storm").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_fails_in_turn_with_a_shared_store() {
+    let _shared = MACHINE.read().await;
+    rages(Store::Jetstream, "shared storm").await;
 }

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use tokio::sync::RwLock;
+
 use crate::{
     checker::{Verdict, check},
-    fleet::Fleet,
+    fleet::{Fleet, Store},
     history::Events,
 };
 
@@ -22,7 +24,15 @@ pub(crate) const CALLS: &[(&str, usize)] = &[
     ("rights taken away", 15_000),
     ("rolling restart", 4_000),
     ("processes killed", 15_000),
-    ("storm", 60_000),
+    ("storm", 50_000),
+    ("retries elsewhere", 10_000),
+    ("nine copies", 300),
+    ("leader lost", 8_000),
+    ("majority lost", 10_000),
+    ("bucket broken", 10_000),
+    ("store forbidden", 10_000),
+    ("claims left behind", 8_000),
+    ("shared storm", 10_000),
 ];
 
 /// How long the storm lasts: two minutes, or as many as `FAULTS_MINUTES` says.
@@ -31,6 +41,9 @@ pub(crate) fn soak() -> Option<Duration> {
     let minutes = std::env::var("FAULTS_MINUTES").ok()?;
     Some(Duration::from_secs(60 * minutes.parse::<u64>().expect("FAULTS_MINUTES is a number")))
 }
+
+/// Scenarios that measure wait for this alone; the others share it.
+pub(crate) static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// How many calls a scenario has to make.
 pub(crate) fn calls_of(scenario: &str) -> usize {
@@ -43,7 +56,8 @@ pub(crate) async fn finish(scenario: &str, fleet: &Fleet) -> (Verdict, Events) {
     fleet.assert_sound().await;
     let events = fleet.history.events().clone();
     let mut verdict = check(&fleet.setup.store.rules(), &events);
-    let Verdict { calls, answers, latest, held_back, overdue, broken } = &mut verdict;
+    let repeated = verdict.repeated_in_health;
+    let Verdict { calls, answers, latest, held_back, overdue, broken, .. } = &mut verdict;
     let requests = events.requests.len();
     println!(
         "{scenario}: {:?}: {calls} calls in {requests} requests, answers {answers:?}; {} messages, of \
@@ -53,6 +67,10 @@ pub(crate) async fn finish(scenario: &str, fleet: &Fleet) -> (Verdict, Events) {
         events.messages.len(),
         broken.len(),
     );
+    if fleet.setup.store == Store::Jetstream {
+        println!("{scenario}: {repeated} calls repeated while the store was well");
+        println!("{scenario}: the store: {:?}", fleet.store_operations().await);
+    }
     broken.sort();
     for broken in broken.iter().take(10) {
         println!("  {:?}: {}", broken.promise, broken.how);

@@ -12,7 +12,7 @@ use crate::{
         proxy::Proxy,
         real::{NatsServer, until},
     },
-    totals::{calls_of, finish},
+    totals::{MACHINE, calls_of, finish},
     worker::{self, Worker},
 };
 
@@ -39,6 +39,7 @@ const BAD: Mix = Mix {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_do_everything_wrong_and_every_call_is_answered_in_time() {
+    let _shared = MACHINE.read().await;
     let server = NatsServer::start().await;
     let fleet = Fleet::start(Setup::at(&[server.url()], Store::Memory), 3).await;
     let history = &fleet.history;
