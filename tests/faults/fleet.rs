@@ -227,8 +227,11 @@ impl Fleet {
         let connectors = connectors(&self.setup.connectors);
         let serving = Serving::start_in(folder, &nats, &root, &connectors).await.connected().await;
         if self.setup.store == Store::Jetstream {
+            // The gauge alone does not say that it was found.
             until("the store", async || {
-                (serving.metric("store_available").await == Some(1.0)).then_some(())
+                let is_found = serving.program.err().contains("the store is available");
+                let is_available = serving.metric("store_available").await == Some(1.0);
+                (is_found && is_available).then_some(())
             })
             .await;
         }

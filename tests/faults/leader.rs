@@ -10,7 +10,10 @@ use crate::{
     fleet::{Fleet, Setup, Store},
     history::{Disturbed, Events},
     load::{Load, MIXED, Mix},
-    support::real::NatsServer,
+    support::{
+        process::Serving,
+        real::{Folder, NatsServer, until},
+    },
     totals::{MACHINE, calls_of, finish},
     worker::{self, Worker},
 };
@@ -241,4 +244,20 @@ async fn the_right_to_the_store_is_taken_away_and_calls_go_on_unclaimed() {
     load.until_calls(calls_of("store forbidden")).await;
     load.stop().await;
     finish("store forbidden", &fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_never_there_is_said_to_be_away() {
+    let _shared = MACHINE.read().await;
+    let server = NatsServer::start().await;
+    let folder = Folder::new();
+    let nats = format!("servers: [\"{}\"]", server.url());
+    let connector = "  c: {protocol: entra, step: before-create, auth: none}\n";
+    let root = "calls: {store: jetstream}";
+    let serving = Serving::start_in(folder, &nats, root, connector).await.connected().await;
+    until("it looks for the store", async || {
+        serving.program.err().contains("the store is not available").then_some(())
+    })
+    .await;
+    assert_eq!(serving.metric("store_available").await, Some(0.0));
 }
