@@ -10,7 +10,7 @@ use crate::support::real::{NatsServer, SOON};
 /// The stream of shared calls.
 pub(crate) const CALLS: &str = "KV_connector_bridge_calls";
 
-/// What every server has, before the braces close.
+/// What every server has. Clients are told of no other server, so that each stays where it is put.
 const COMMON: &str = "jetstream {store_dir: \"{folder}/store\", max_memory_store: 256MiB}\n";
 
 /// The servers, by number.
@@ -114,7 +114,8 @@ fn config(number: usize, routes: &[u16; 3], more: &str) -> String {
     let own = routes[number];
     format!(
         "server_name: S{number}\n{COMMON}\
-         cluster {{name: C, listen: \"127.0.0.1:{own}\", routes: [{all}]}}\n{more}"
+         cluster {{name: C, listen: \"127.0.0.1:{own}\", routes: [{all}], \
+         no_advertise: true}}\n{more}"
     )
 }
 

@@ -204,6 +204,7 @@ impl Crashes<'_> {
         if let Some(woken) = woken.filter(|woken| woken.source != "default") {
             assert_eq!(woken.body, taken_over.body, "the paused owner said something else");
         }
+        // Not even in its own memory.
         for life in self.fleet.lives() {
             let to = (life, self.fleet[life].port);
             let again = Caller::default().ask(&self.fleet.history, to, &asked, (3, false)).await;
@@ -246,16 +247,17 @@ async fn a_process_is_killed_at_each_point_of_a_call_and_the_retry_is_decided() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_killed_or_paused_process_had_claimed_is_replayed_or_taken_over_elsewhere() {
+async fn what_a_killed_process_had_claimed_is_replayed_or_taken_over_elsewhere() {
+    const ROUNDS: usize = 6;
     let _shared = MACHINE.read().await;
     let cluster = Cluster::start().await;
     let urls = [cluster.url(0), cluster.url(1), cluster.url(2)];
     let mut fleet = Fleet::start(Setup::at(&urls, Store::Jetstream), 3).await;
     let history = Arc::clone(&fleet.history);
+    fleet.watch_store();
     let _worker = Worker::start(&history, &cluster.url(0)).await;
     let load = Load::start(&fleet, MIXED);
     let mut crashes = Crashes { fleet: &mut fleet, server: &cluster.servers[0] };
-    const ROUNDS: usize = 6;
     let (mut before_read, mut after_answer) = (0, 0);
     for _ in 0..ROUNDS {
         crashes.before_the_dispatch().await;
@@ -263,7 +265,6 @@ async fn what_a_killed_or_paused_process_had_claimed_is_replayed_or_taken_over_e
         crashes.and_is_taken_over().await;
         before_read += usize::from(crashes.before_the_answer_is_read().await);
         after_answer += usize::from(crashes.after_the_answer().await);
-        crashes.paused_and_woken().await;
     }
     println!(
         "{ROUNDS} takeovers; of {ROUNDS} each replayed: killed before the answer was read \
@@ -274,4 +275,20 @@ async fn what_a_killed_or_paused_process_had_claimed_is_replayed_or_taken_over_e
     load.until_calls(calls_of("claims left behind")).await;
     load.stop().await;
     finish("claims left behind", &fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_paused_process_had_claimed_is_taken_over_and_not_overwritten() {
+    let _shared = MACHINE.read().await;
+    let cluster = Cluster::start().await;
+    let mut fleet = Fleet::start(Setup::at(&[cluster.url(0)], Store::Jetstream), 3).await;
+    let _worker = Worker::start(&fleet.history, &cluster.url(0)).await;
+    let load = Load::start(&fleet, MIXED);
+    let mut crashes = Crashes { fleet: &mut fleet, server: &cluster.servers[0] };
+    for _ in 0..6 {
+        crashes.paused_and_woken().await;
+    }
+    load.until_calls(calls_of("owners paused")).await;
+    load.stop().await;
+    finish("owners paused", &fleet).await;
 }

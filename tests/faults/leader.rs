@@ -133,8 +133,14 @@ async fn two_of_three_servers_are_down_and_calls_go_on_unclaimed() {
     }
     load.until_calls(calls_of("majority lost")).await;
     load.stop().await;
-    let (verdict, _) = finish("majority lost", &fleet).await;
-    assert_eq!(verdict.answers.get("default"), None, "no call was kept from a worker");
+    let operations = fleet.store_operations().await;
+    let (verdict, events) = finish("majority lost", &fleet).await;
+    let defaults = verdict.answers.get("default").copied().unwrap_or_default();
+    assert!(defaults <= verdict.calls / 100, "{defaults} calls were kept from a worker");
+    // What could not be written is tried again, but not all of it all the time.
+    let operations: u64 = operations.values().sum();
+    let (most, requests) = (10, events.requests.len() as u64);
+    assert!(operations <= most * requests, "{operations} operations for {requests} requests");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

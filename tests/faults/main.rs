@@ -13,6 +13,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod cached;
 mod caller;
 mod checker;
 mod clients;

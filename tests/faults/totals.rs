@@ -32,6 +32,8 @@ pub(crate) const CALLS: &[(&str, usize)] = &[
     ("bucket broken", 10_000),
     ("store forbidden", 10_000),
     ("claims left behind", 8_000),
+    ("owners paused", 5_000),
+    ("decisions shared", 900),
     ("shared storm", 10_000),
 ];
 
