@@ -59,6 +59,9 @@ const MIX: Mix = Mix {
 
 const JETSTREAM: &str = "jetstream {store_dir: \"{folder}/store\"}";
 
+/// The fewest faults of a storm, however fast the calls come.
+const FAULTS_MIN: usize = 12;
+
 /// Numbers that a seed determines.
 struct Dice(u64);
 
@@ -173,7 +176,10 @@ async fn rages(store: Store, scenario: &str) {
     let load = Load::start(&storm.fleet, MIX);
     let least = soak().unwrap_or_default();
     let mut faults = 0;
-    while history.requests() < calls_of(scenario) * 5 / 4 || history.now() < least {
+    while history.requests() < calls_of(scenario) * 5 / 4
+        || faults < FAULTS_MIN
+        || history.now() < least
+    {
         storm.one_fault(&mut dice).await;
         faults += 1;
     }

@@ -37,7 +37,7 @@ pub(crate) const CALLS: &[(&str, usize)] = &[
     ("shared storm", 10_000),
 ];
 
-/// How long the storm lasts: two minutes, or as many as `FAULTS_MINUTES` says.
+/// How long each storm lasts at least, where `FAULTS_MINUTES` says so.
 pub(crate) fn soak() -> Option<Duration> {
     #[expect(clippy::disallowed_methods, reason = "a test's length, not a setting")]
     let minutes = std::env::var("FAULTS_MINUTES").ok()?;
