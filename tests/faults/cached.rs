@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 
 use crate::{
     caller::Caller,
+    cluster::JETSTREAM,
     fleet::{Fleet, NAMES, Setup, Store},
     history::{Asked, Disturbed},
     load::new_call,
@@ -11,8 +12,6 @@ use crate::{
     totals::{MACHINE, calls_of, finish},
     worker::{self, Worker},
 };
-
-const JETSTREAM: &str = "jetstream {store_dir: \"{folder}/store\"}";
 
 /// The sources of the answers to these calls, at the only process.
 async fn ask(fleet: &Fleet, calls: &[Asked], attempt: u32) -> Vec<String> {

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::support::real::{NatsServer, SOON};
 
+/// One server with JetStream.
+pub(crate) const JETSTREAM: &str = "jetstream {store_dir: \"{folder}/store\"}";
+
 /// The stream of shared calls.
 pub(crate) const CALLS: &str = "KV_connector_bridge_calls";
 

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::{
     caller::{Caller, Endpoints},
     clients::BadClients,
+    cluster::JETSTREAM,
     fleet::{Fleet, Setup, Store},
     history::{History, Life},
     load::new_call,
@@ -78,7 +79,7 @@ async fn call(
     caller
 }
 
-pub(crate) async fn rolls(store: Store, server: &NatsServer, scenario: &str) {
+async fn rolls(store: Store, server: &NatsServer, scenario: &str) {
     let mut fleet = Fleet::start(Setup::at(&[server.url()], store), 3).await;
     let history = Arc::clone(&fleet.history);
     let _worker = Worker::start(&history, &server.url()).await;
@@ -108,4 +109,11 @@ pub(crate) async fn rolls(store: Store, server: &NatsServer, scenario: &str) {
 async fn processes_are_replaced_one_by_one_and_no_answer_is_lost() {
     let _shared = MACHINE.read().await;
     rolls(Store::Memory, &NatsServer::start().await, "rolling restart").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_share_a_store_are_replaced_one_by_one_and_no_answer_is_lost() {
+    let _shared = MACHINE.read().await;
+    let server = NatsServer::start_with(JETSTREAM).await;
+    rolls(Store::Jetstream, &server, "shared rolling restart").await;
 }

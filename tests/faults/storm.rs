@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     clients::BadClients,
+    cluster::JETSTREAM,
     fleet::{DEADLINE_MAX, Fleet, Setup, Store},
     history::Disturbed,
     load::{Load, Mix},
@@ -56,8 +57,6 @@ const MIX: Mix = Mix {
     asks_again: 16,
     keep: true,
 };
-
-const JETSTREAM: &str = "jetstream {store_dir: \"{folder}/store\"}";
 
 /// The fewest faults of a storm, however fast the calls come.
 const FAULTS_MIN: usize = 12;

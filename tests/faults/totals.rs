@@ -23,6 +23,7 @@ pub(crate) const CALLS: &[(&str, usize)] = &[
     ("bad clients", 15_000),
     ("rights taken away", 15_000),
     ("rolling restart", 4_000),
+    ("shared rolling restart", 4_000),
     ("processes killed", 15_000),
     ("storm", 50_000),
     ("retries elsewhere", 10_000),

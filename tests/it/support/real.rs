@@ -162,12 +162,8 @@ pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T 
     }
 }
 
-/// A configuration for ports of the bridge's choice, and the password file in `folder`.
-pub(crate) fn config(folder: &Folder, server: &NatsServer, root: &str, connectors: &str) -> String {
-    config_at(folder, &format!("servers: [\"{}\"]", server.url()), root, connectors)
-}
-
-/// With any keys of the section `nats`.
+/// A configuration for ports of the bridge's choice, with any keys of the section `nats`; writes the
+/// password file in `folder`.
 pub(crate) fn config_at(folder: &Folder, nats: &str, root: &str, connectors: &str) -> String {
     fs::write(folder.0.join("password"), "secret\n").unwrap();
     let text = format!(
