@@ -44,6 +44,16 @@ fn median(times: &[Duration]) -> Duration {
     times[times.len() / 2]
 }
 
+/// Whatever the store does, calls reach their workers. A repeated request may wait in vain for
+/// another process, and a busy machine may miss a deadline: hardly ever.
+fn assert_workers_decide(events: &Events) {
+    let requests = events.requests.iter().filter(|request| !request.is_answered_with_decision());
+    let (first, again): (Vec<_>, Vec<_>) = requests.partition(|request| request.attempt == 1);
+    println!("without a decision: {} first requests, {} repeated ones", first.len(), again.len());
+    let most = events.requests.len() / 200;
+    assert!(first.len() + again.len() <= most, "{first:?}, {again:?}");
+}
+
 /// The processes and the worker are all at the first server, which does not lead.
 async fn fleet_at_first(cluster: &Cluster, count: usize) -> (Fleet, Worker) {
     let fleet = Fleet::start(Setup::at(&[cluster.url(0)], Store::Jetstream), count).await;
@@ -134,9 +144,8 @@ async fn two_of_three_servers_are_down_and_calls_go_on_unclaimed() {
     load.until_calls(calls_of("majority lost")).await;
     load.stop().await;
     let operations = fleet.store_operations().await;
-    let (verdict, events) = finish("majority lost", &fleet).await;
-    let defaults = verdict.answers.get("default").copied().unwrap_or_default();
-    assert!(defaults <= verdict.calls / 100, "{defaults} calls were kept from a worker");
+    let (_, events) = finish("majority lost", &fleet).await;
+    assert_workers_decide(&events);
     // What could not be written is tried again, but not all of it all the time.
     let operations: u64 = operations.values().sum();
     let (most, requests) = (10, events.requests.len() as u64);
@@ -183,8 +192,8 @@ async fn the_bucket_is_deleted_or_full_and_calls_go_on_unclaimed() {
     }
     load.until_calls(calls_of("bucket broken")).await;
     load.stop().await;
-    let (verdict, _) = finish("bucket broken", &fleet).await;
-    assert_eq!(verdict.answers.get("default"), None, "no call was kept from a worker");
+    let (_, events) = finish("bucket broken", &fleet).await;
+    assert_workers_decide(&events);
 }
 
 const SUBJECT: &str = "$KV.connector_bridge_calls.";
@@ -249,7 +258,8 @@ async fn the_right_to_the_store_is_taken_away_and_calls_go_on_unclaimed() {
     }
     load.until_calls(calls_of("store forbidden")).await;
     load.stop().await;
-    finish("store forbidden", &fleet).await;
+    let (_, events) = finish("store forbidden", &fleet).await;
+    assert_workers_decide(&events);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
