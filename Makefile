@@ -14,12 +14,12 @@ export NATS_SERVER
 NATS_PY := .tools/python
 export NATS_PY
 
-.PHONY: demo test fmt clippy doc unit demo-once deny build clean
+.PHONY: demo test test-faults fmt clippy doc unit demo-once deny build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit demo-once deny
+test: fmt clippy doc unit test-faults demo-once deny
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -35,6 +35,10 @@ doc:
 
 unit: $(NATS_SERVER) $(NATS_PY)/installed
 	cargo test --locked
+
+# Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak.
+test-faults: $(NATS_SERVER)
+	cargo test --locked --test faults
 
 demo-once: $(NATS_SERVER) build
 	target/release/connector-bridge demo --once --nats-server $(NATS_SERVER)

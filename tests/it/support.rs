@@ -3,4 +3,6 @@
 pub(crate) mod fake;
 pub(crate) mod fake_store;
 pub(crate) mod process;
+#[allow(dead_code, reason = "tests/faults needs all of it")]
+pub(crate) mod proxy;
 pub(crate) mod real;

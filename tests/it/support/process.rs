@@ -6,7 +6,7 @@ use std::{
     sync::Mutex,
 };
 
-use super::real::{Folder, NatsServer, config, get, metric, signal_process, until};
+use super::real::{Folder, NatsServer, config_at, get, metric, signal_process, until};
 
 /// A running program; killed when dropped.
 pub(crate) struct Program {
@@ -87,9 +87,14 @@ pub(crate) struct Serving {
 impl Serving {
     /// As [`super::real::Bridge::start_with`]. Returns once it listens.
     pub(crate) async fn start(server: &NatsServer, root: &str, connectors: &str) -> Self {
-        let folder = Folder::new();
+        let nats = format!("servers: [\"{}\"]", server.url());
+        Self::start_in(Folder::new(), &nats, root, connectors).await
+    }
+
+    /// In a folder that may hold more files, with any keys of the section `nats`.
+    pub(crate) async fn start_in(folder: Folder, nats: &str, root: &str, connectors: &str) -> Self {
         let file = folder.0.join("bridge.yaml");
-        fs::write(&file, config(&folder, server, root, connectors)).unwrap();
+        fs::write(&file, config_at(&folder, nats, root, connectors)).unwrap();
         let program = Program::start(&["serve", "--config", file.to_str().unwrap()]);
         let [port, admin_port] = until("the ports", async || {
             assert!(program.is_running(), "{}", program.err());

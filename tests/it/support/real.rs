@@ -62,15 +62,21 @@ impl NatsServer {
         Self::start_with("").await
     }
 
-    /// With lines of a configuration of its own.
+    /// With lines of a configuration of its own; `{folder}` in it is a folder of its own.
     pub(crate) async fn start_with(config: &str) -> Self {
         let folder = Folder::new();
         let file = folder.0.join("nats.conf");
-        fs::write(&file, config).unwrap();
         let more = vec!["--config".to_owned(), file.to_str().unwrap().to_owned()];
         let mut server = Self { folder, process: None, more, port: 0 };
+        server.configure(config);
         server.run().await;
         server
+    }
+
+    /// Other lines from the next start or `SIGHUP` on.
+    pub(crate) fn configure(&self, config: &str) {
+        let text = config.replace("{folder}", self.folder.0.to_str().unwrap());
+        fs::write(self.folder.0.join("nats.conf"), text).unwrap();
     }
 
     /// One that is not running yet, and the port that it will have.
@@ -126,7 +132,7 @@ impl NatsServer {
         }
     }
 
-    /// SIGSTOP or SIGCONT.
+    /// Sends a signal: `STOP`, `CONT`, `HUP`.
     pub(crate) fn signal(&self, signal: &str) {
         signal_process(self.process.as_ref().unwrap().id(), signal);
     }
@@ -156,12 +162,8 @@ pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T 
     }
 }
 
-/// A configuration for ports of the bridge's choice, and the password file in `folder`.
-pub(crate) fn config(folder: &Folder, server: &NatsServer, root: &str, connectors: &str) -> String {
-    config_at(folder, &format!("servers: [\"{}\"]", server.url()), root, connectors)
-}
-
-/// With any keys of the section `nats`.
+/// A configuration for ports of the bridge's choice, with any keys of the section `nats`; writes the
+/// password file in `folder`.
 pub(crate) fn config_at(folder: &Folder, nats: &str, root: &str, connectors: &str) -> String {
     fs::write(folder.0.join("password"), "secret\n").unwrap();
     let text = format!(
