@@ -131,6 +131,13 @@ impl Memory {
         true
     }
 
+    /// The store has another decision in `round` than the one that was recorded here.
+    pub fn correct(&self, call: CallId, round: Round, first: Answer) {
+        if let Some(entry) = self.lock().calls.get_mut(&call) {
+            entry.record.correct(round, first);
+        }
+    }
+
     /// What the store knows of `call` takes the place of what was known here.
     fn learn(&self, call: CallId, learned: Recorded, ends: Instant, ended: &Ended) {
         let mut state = self.lock();

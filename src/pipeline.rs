@@ -17,7 +17,6 @@ use crate::{
         claiming::Claimed,
         fallback::default_answer,
         outcome::{Outcome, Reason, Source},
-        protocol::Answer,
         record::Recorded,
         reply,
     },
@@ -25,7 +24,7 @@ use crate::{
     lane::Lane,
     memory::{Begun, Ended, Lead, Led, Memory, Receipt},
     metrics::CallResult,
-    store::SharedCalls,
+    store::{Counts, SharedCalls},
     wire::Wire,
 };
 
@@ -192,18 +191,28 @@ impl<W: Wire> Pipeline<W> {
         let answer = lane.connector.answer(&decided.decision);
         let shared = self.shared.as_ref().map(|s| (s, s.decided(led, answer.clone(), true)));
         let memory = Arc::clone(&self.memory);
-        let take = move |first: Option<Answer>| {
-            let is_first = first.as_ref().is_none_or(|first| *first == answer);
-            let counts = first.unwrap_or(answer);
-            if memory.decide(led.call, led.round, &counts, clock::now()) && is_first {
-                let ticket = &ticket;
+        let take = move |counts: Option<Counts>| {
+            let first = counts.unwrap_or(Counts::This).answer(&answer);
+            if memory.decide(led.call, led.round, &first, clock::now()) && first == answer {
                 ticket.lane.keep(ticket.cache_keys, &decided.decision, reply.cache_control);
             }
         };
         match shared {
             None => take(None),
             // Another replica may have brought a decision by now.
-            Some((shared, settling)) => shared.settle_late(led.call, settling, take),
+            Some((shared, settling)) => {
+                shared.settle_late(led.call, settling, take, self.correct(led));
+            }
+        }
+    }
+
+    /// What to do where the store turns out to have another decision in this round.
+    fn correct(&self, led: Led) -> impl FnOnce(Counts) + Send + 'static {
+        let memory = Arc::clone(&self.memory);
+        move |counts| {
+            if let Counts::First(first) = counts {
+                memory.correct(led.call, led.round, first);
+            }
         }
     }
 

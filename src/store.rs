@@ -4,6 +4,8 @@
 //! The store never gates an answer. It is skipped while it is known to be away, and given up
 //! after its time; what could not be written is tried again behind the answer.
 
+mod operations;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -21,10 +23,8 @@ use crate::{
         protocol::Answer,
         record::Round,
         seal::SealKeys,
-        settling::{self, End, Mark, Settle, Settling},
-        shared::{
-            CLAIM_MARGIN, Delivery, Owner, Revision, Seen, SharedPhase, SharedRecord, UnixMs,
-        },
+        settling::{End, Settling},
+        shared::{CLAIM_MARGIN, Delivery, Owner, Revision, SharedPhase, SharedRecord, UnixMs},
     },
     memory::{Lead, Led},
     metrics::{Metrics, StoreOperation, StoreResult},
@@ -43,8 +43,29 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long the end of the program waits for writes that go on behind answers.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// The most writes that go on behind answers.
+/// The most writes that wait behind answers, and the most that are at work at once: when the store
+/// comes back, those that wait must not keep it down.
 const BACKLOG_MAX: u32 = 4_096;
+const BACKLOG_AT_WORK_MAX: usize = 32;
+
+/// What counts once the end of a call is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// The end that was to be written.
+    This,
+    /// A decision that another replica brought first; or the same one, brought before.
+    First(Answer),
+}
+
+impl Counts {
+    /// The answer that counts, where `this` was to be written.
+    pub fn answer(self, this: &Answer) -> Answer {
+        match self {
+            Counts::This => this.clone(),
+            Counts::First(first) => first,
+        }
+    }
+}
 
 /// The calls of all replicas.
 pub struct SharedCalls<S>(Arc<Inner<S>>);
@@ -57,6 +78,7 @@ struct Inner<S> {
     random: Random,
     metrics: Metrics,
     backlog: Arc<Semaphore>,
+    at_work: Semaphore,
     /// Writes behind answers outlive the thread that served the call.
     runtime: Handle,
 }
@@ -85,6 +107,7 @@ impl<S: Store> SharedCalls<S> {
             random,
             metrics,
             backlog: Arc::new(Semaphore::new(BACKLOG_MAX as usize)),
+            at_work: Semaphore::new(BACKLOG_AT_WORK_MAX),
             runtime: Handle::current(),
         }))
     }
@@ -188,53 +211,64 @@ impl<S: Store> SharedCalls<S> {
         Settling { claim, revision, round, unanswered, end, ends }
     }
 
-    /// Writes the end of a call before it is answered, until `end` at the longest. Returns the
-    /// decision that counts: another replica may have brought one first.
+    /// Writes the end of a call before it is answered, until `end` at the longest. Returns what
+    /// counts, as far as is known by then; `then` hears of it where it is known only later.
     pub async fn settle_first(
         &self,
         call: CallId,
         settling: Settling,
         end: Instant,
-    ) -> Option<Answer> {
+        then: impl FnOnce(Counts) + Send + 'static,
+    ) -> Option<Counts> {
         if self.is_available()
             && clock::now() < end
             && let Ok(counts) = self.0.settle(call, &settling, end).await
         {
-            return counts;
+            return Some(counts);
         }
-        self.settle_behind(call, settling);
+        self.settle_behind(call, settling, then);
         None
     }
 
-    /// Writes a decision that came late; then says which one counts, as [`Self::settle_first`].
-    pub fn settle_late(
+    /// Writes the end of a call while it is answered, and tries until it counts no more. `then`
+    /// hears what counts.
+    pub fn settle_behind(
         &self,
         call: CallId,
         settling: Settling,
-        then: impl FnOnce(Option<Answer>) + Send + 'static,
+        then: impl FnOnce(Counts) + Send + 'static,
     ) {
-        let (shared, end) = (self.clone(), clock::now() + CALL_TIME_MAX);
-        self.0.runtime.spawn(async move { then(shared.settle_first(call, settling, end).await) });
-    }
-
-    /// Writes the end of a call while it is answered, and tries until it counts no more.
-    pub fn settle_behind(&self, call: CallId, settling: Settling) {
         let inner = Arc::clone(&self.0);
         self.behind(StoreOperation::Record, async move {
             let settled = async {
                 let mut pause = RETRY_PAUSE_MIN;
                 loop {
-                    inner.store.available().await;
-                    let end = clock::now() + OPERATION_TIME_MAX * 2;
-                    if inner.settle(call, &settling, end).await.is_ok() {
-                        return;
+                    let settled = inner.work(async |end| inner.settle(call, &settling, end).await);
+                    if let Ok(counts) = settled.await {
+                        return counts;
                     }
                     clock::sleep_until(clock::now() + pause).await;
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
             };
             let left = settling.ends.since(inner.store.wall());
-            clock::until(clock::now() + left, settled).await;
+            if let Some(counts) = clock::until(clock::now() + left, settled).await {
+                then(counts);
+            }
+        });
+    }
+
+    /// The same for a decision that came late, where nobody waits for it any more.
+    pub fn settle_late(
+        &self,
+        call: CallId,
+        settling: Settling,
+        now: impl FnOnce(Option<Counts>) + Send + 'static,
+        then: impl FnOnce(Counts) + Send + 'static,
+    ) {
+        let (shared, end) = (self.clone(), clock::now() + CALL_TIME_MAX);
+        self.0.runtime.spawn(async move {
+            now(shared.settle_first(call, settling, end, then).await);
         });
     }
 
@@ -245,20 +279,10 @@ impl<S: Store> SharedCalls<S> {
             let marked = async {
                 let mut pauses = Pauses::default();
                 loop {
-                    inner.store.available().await;
-                    let end = clock::now() + OPERATION_TIME_MAX * 2;
-                    let seen = inner.read(StoreOperation::Look, call, end).await;
-                    let wall = inner.store.wall();
-                    match seen.map(|seen| settling::mark(seen, round, delivery, wall)) {
-                        Ok(Mark::Leave) => return,
-                        Ok(Mark::Write(revision, record)) => {
-                            let operation = StoreOperation::Deliver;
-                            let write = inner.write(operation, call, revision, &record, end);
-                            if let Ok(Written::As(_)) = write.await {
-                                return;
-                            }
-                        }
-                        Ok(Mark::Wait) | Err(_) => {}
+                    let marked =
+                        inner.work(async |end| inner.mark(call, round, delivery, end).await);
+                    if marked.await {
+                        return;
                     }
                     clock::sleep_until(clock::now() + pauses.longer()).await;
                 }
@@ -301,89 +325,5 @@ impl<S: Store> SharedCalls<S> {
             work.await;
             drop(place);
         });
-    }
-}
-
-impl<S: Store> Inner<S> {
-    /// Writes an end. Returns the decision that was first, where there is one; no end where the
-    /// store failed.
-    async fn settle(
-        &self,
-        call: CallId,
-        settling: &Settling,
-        end: Instant,
-    ) -> Result<Option<Answer>, StoreFault> {
-        let mut settle = Settle::Write(settling.revision, settling.record());
-        loop {
-            settle = match settle {
-                Settle::Leave => return Ok(None),
-                Settle::Decided(answer) => return Ok(Some(answer)),
-                Settle::Write(revision, record) => {
-                    let write = self.write(StoreOperation::Record, call, revision, &record, end);
-                    match write.await {
-                        Ok(Written::As(_)) => return Ok(None),
-                        // It may have been taken, or not be seen yet.
-                        Ok(Written::Conflict) | Err(StoreFault::Timeout) => {
-                            let seen = self.read(StoreOperation::Look, call, end).await?;
-                            settling.read(seen, self.store.wall())
-                        }
-                        Err(fault) => return Err(fault),
-                    }
-                }
-            };
-            if clock::now() >= end {
-                return Err(StoreFault::Timeout);
-            }
-        }
-    }
-
-    async fn read(
-        &self,
-        operation: StoreOperation,
-        call: CallId,
-        end: Instant,
-    ) -> Result<Seen, StoreFault> {
-        let end = end.min(clock::now() + OPERATION_TIME_MAX);
-        let read = self.store.read(call, end).await;
-        let seen = read.map(|(revision, sealed)| {
-            let is_there = sealed.is_some();
-            let record = sealed
-                .and_then(|sealed| self.keys.get().open(&call.to_string(), &sealed))
-                .and_then(|record| SharedRecord::decode(&record))
-                .map(|record| record.believed(self.store.wall(), self.window));
-            (is_there && record.is_none(), Seen { revision, record })
-        });
-        let result = match &seen {
-            Ok((false, _)) => StoreResult::Ok,
-            Ok((true, _)) => StoreResult::Unreadable,
-            Err(fault) => fault.result(),
-        };
-        self.metrics.store_operation(operation, result);
-        seen.map(|(_, seen)| seen)
-    }
-
-    async fn write(
-        &self,
-        operation: StoreOperation,
-        call: CallId,
-        revision: Revision,
-        record: &SharedRecord,
-        end: Instant,
-    ) -> Result<Written, StoreFault> {
-        let end = end.min(clock::now() + OPERATION_TIME_MAX);
-        let life_seconds = record.life_seconds(self.store.wall());
-        let seal = |nonce| self.keys.get().seal(&call.to_string(), nonce, &record.encode());
-        let sealed = self.random.nonce().and_then(seal);
-        let written = match sealed {
-            Some(sealed) => self.store.write(call, revision, life_seconds, sealed, end).await,
-            None => Err(StoreFault::Error),
-        };
-        let result = match written {
-            Ok(Written::As(_)) => StoreResult::Ok,
-            Ok(Written::Conflict) => StoreResult::Conflict,
-            Err(fault) => fault.result(),
-        };
-        self.metrics.store_operation(operation, result);
-        written
     }
 }

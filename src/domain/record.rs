@@ -156,6 +156,16 @@ impl Record {
         true
     }
 
+    /// Another replica's decision in `round` was first.
+    pub fn correct(&mut self, round: Round, first: Answer) {
+        if let Phase::Decided(recorded) = &mut self.phase
+            && self.round == round
+            && recorded.answer != first
+        {
+            *recorded = Recorded::new(first);
+        }
+    }
+
     /// The request that led `round` got a fallback: for `window` after it arrived, a late decision
     /// still counts.
     pub fn fall_back(&mut self, round: Round, unanswered: u32, window: Duration) {
@@ -270,6 +280,17 @@ mod tests {
         record.learn(Round(7), Recorded::new(answer(Action::Continue)), now + ms(10));
         assert_eq!(record.decided(Round(7)), Some(&answer(Action::Continue)));
         assert_eq!(record.ends(), Some(now + ms(10)));
+    }
+
+    #[test]
+    fn a_decision_that_was_not_the_first_is_corrected_in_its_round_only() {
+        let now = start();
+        let mut record = decided(Action::Continue, now);
+        record.correct(Round(2), answer(Action::ShowBlockPage));
+        assert_eq!(record.decided(Round(1)), Some(&answer(Action::Continue)));
+        record.correct(Round(1), answer(Action::ShowBlockPage));
+        assert_eq!(record.decided(Round(1)), Some(&answer(Action::ShowBlockPage)));
+        assert_eq!(record.ends(), Some(now + WINDOW));
     }
 
     #[test]

@@ -50,33 +50,40 @@ const PROOF_LIFE_SECONDS: u64 = 1;
 /// Whether the bucket of calls can be used.
 pub(super) struct Health {
     available: watch::Sender<bool>,
-    failures: AtomicU32,
+    reads: Failures,
+    writes: Failures,
 }
+
+/// Failures in a row.
+#[derive(Default)]
+struct Failures(AtomicU32);
 
 impl Default for Health {
     fn default() -> Self {
-        Self { available: watch::Sender::new(false), failures: AtomicU32::new(0) }
+        let available = watch::Sender::new(false);
+        Self { available, reads: Failures::default(), writes: Failures::default() }
     }
 }
 
 impl Health {
     /// Returns whether that is new.
     fn set(&self, is_available: bool) -> bool {
-        self.failures.store(0, Ordering::Relaxed);
+        self.reads.0.store(0, Ordering::Relaxed);
+        self.writes.0.store(0, Ordering::Relaxed);
         self.available.send_if_modified(|was| std::mem::replace(was, is_available) != is_available)
     }
 
-    /// Hears how an operation went that had `time`.
-    fn hear<T>(&self, result: &Result<T, StoreFault>, time: Duration) {
+    /// Hears how an operation of one kind went that had `time`. Reads may fail where writes do not.
+    fn hear<T>(&self, kind: &Failures, result: &Result<T, StoreFault>, time: Duration) {
         match result {
-            Ok(_) => self.failures.store(0, Ordering::Relaxed),
+            Ok(_) => kind.0.store(0, Ordering::Relaxed),
             // The call had little time left; that is not the store's fault.
             Err(StoreFault::Timeout) if time < OPERATION_TIME_MAX / 2 => {}
             Err(StoreFault::Unavailable) => {
                 self.set(false);
             }
             Err(StoreFault::Timeout | StoreFault::Full | StoreFault::Error) => {
-                if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
+                if kind.0.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
                     self.set(false);
                 }
             }
@@ -118,7 +125,8 @@ impl NatsWire {
             let lost = available.wait_for(|is_available| !is_available);
             clock::until(clock::now() + LOOK_AGAIN_EVERY, lost).await;
             metrics.store_available.set(i64::from(self.is_available()));
-            if !self.is_available() {
+            // A new connection is looked at without a pause.
+            if !self.is_available() && self.is_connected() {
                 let is_first = looks < LOOKS_AT_FIRST;
                 let pause = if is_first { LOOK_PAUSE } else { LOOK_PAUSE_LATER };
                 clock::sleep_until(clock::now() + pause).await;
@@ -187,7 +195,7 @@ impl Store for NatsWire {
         let bucket = self.calls.as_ref().ok_or(StoreFault::Unavailable)?;
         let asked = clock::now();
         let read = self.last(bucket, &bucket.subject(&call.to_string()), end).await;
-        self.health.hear(&read, end.saturating_duration_since(asked));
+        self.health.hear(&self.health.reads, &read, end.saturating_duration_since(asked));
         read
     }
 
@@ -205,7 +213,7 @@ impl Store for NatsWire {
         let subject = bucket.subject(&call.to_string());
         let asked = clock::now();
         let written = self.put(subject, headers, record.into(), end).await;
-        self.health.hear(&written, end.saturating_duration_since(asked));
+        self.health.hear(&self.health.writes, &written, end.saturating_duration_since(asked));
         written
     }
 }
@@ -219,7 +227,7 @@ mod tests {
         let is_available = |faults: &[StoreFault], time| {
             let health = Health::default();
             health.set(true);
-            faults.iter().for_each(|fault| health.hear::<()>(&Err(*fault), time));
+            faults.iter().for_each(|fault| health.hear::<()>(&health.writes, &Err(*fault), time));
             *health.available.borrow()
         };
         let time = OPERATION_TIME_MAX;
@@ -231,9 +239,14 @@ mod tests {
         let health = Health::default();
         health.set(true);
         for fault in silence {
-            health.hear::<()>(&Err(fault), time);
-            health.hear(&Ok(()), time);
+            health.hear::<()>(&health.writes, &Err(fault), time);
+            health.hear(&health.writes, &Ok(()), time);
         }
         assert!(*health.available.borrow(), "not in a row");
+        for fault in silence {
+            health.hear::<()>(&health.reads, &Err(fault), time);
+            health.hear(&health.writes, &Ok(()), time);
+        }
+        assert!(!*health.available.borrow(), "it can only be written");
     }
 }

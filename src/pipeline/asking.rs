@@ -17,6 +17,7 @@ use crate::{
     inbox::Sent,
     memory::{Ended, Lead},
     metrics::MessageResult,
+    store::Counts,
     wire::{Message, Wire},
 };
 
@@ -40,7 +41,8 @@ impl<W: Wire> Pipeline<W> {
         let led = lead.led();
         let outcome = lead.fall_back(self.fallback(call, reason));
         if let (Some(shared), Some(led), Some(_)) = (&self.shared, led, outcome.reason) {
-            shared.settle_behind(led.call, shared.fell_back(led, outcome.clone(), call.arrived));
+            let settling = shared.fell_back(led, outcome.clone(), call.arrived);
+            shared.settle_behind(led.call, settling, self.correct(led));
         }
         outcome
     }
@@ -168,7 +170,8 @@ impl<W: Wire> Pipeline<W> {
                 lane.metrics.message(MessageResult::Ok, Some(taken));
                 lane.metrics.claims_not_listed.inc_by(decided.claims_not_listed);
                 let answer = lane.connector.answer(&decided.decision);
-                let (answer, counts) = self.record(call, lead, answer).await;
+                let recorded = self.record(call, lead, answer).await;
+                let (answer, counts) = recorded.ok_or(Reason::Timeout)?;
                 if counts {
                     lane.keep(call.cache_keys, &decided.decision, reply.cache_control);
                 }
@@ -193,26 +196,37 @@ impl<W: Wire> Pipeline<W> {
     /// Records a decision. Returns the answer that counts, and whether it is this one: where an
     /// earlier message may bring a decision too, the first one counts. Then it is written before
     /// it is answered, as is a ValidationError: the person may post the form again at once.
-    async fn record(&self, call: &Call, lead: &mut Lead, answer: Answer) -> (Answer, bool) {
+    ///
+    /// Returns nothing where this process was paused, so that another may have taken the call
+    /// over, and the store does not say which decision was first.
+    async fn record(&self, call: &Call, lead: &mut Lead, answer: Answer) -> Option<(Answer, bool)> {
         let (Some(shared), Some(led)) = (&self.shared, lead.led()) else {
-            return lead.decide(answer, clock::now());
+            return Some(lead.decide(answer, clock::now()));
         };
         let settling = shared.decided(led, answer.clone(), false);
-        let is_about_form = answer.action == Some(Action::ValidationError);
-        if !lead.is_contested() && !is_about_form {
+        let deadline = call.deadline().cut_to(self.cut());
+        let counts = if deadline.has_passed(clock::now()) {
+            let (memory, this) = (Arc::clone(&self.memory), answer.clone());
+            let learn = move |counts: Counts| {
+                memory.decide(led.call, led.round, &counts.answer(&this), clock::now());
+            };
+            let end = clock::now() + lead.store_time_left();
+            shared.settle_first(led.call, settling, end, learn).await?
+        } else if lead.is_contested() || answer.action == Some(Action::ValidationError) {
+            let end = deadline.instant().min(clock::now() + lead.store_time_left());
+            let counts = shared.settle_first(led.call, settling, end, self.correct(led)).await;
+            counts.unwrap_or(Counts::This)
+        } else {
             let (counts, is_this) = lead.decide(answer, clock::now());
             if is_this {
-                shared.settle_behind(led.call, settling);
+                shared.settle_behind(led.call, settling, self.correct(led));
             }
-            return (counts, is_this);
-        }
-        let end = call.deadline().cut_to(self.cut()).instant();
-        let end = end.min(clock::now() + lead.store_time_left());
-        let first = shared.settle_first(led.call, settling, end).await;
-        let first = first.unwrap_or_else(|| answer.clone());
+            return Some((counts, is_this));
+        };
+        let first = counts.answer(&answer);
         let is_first = first == answer;
         let (counts, is_this) = lead.decide(first, clock::now());
-        (counts, is_first && is_this)
+        Some((counts, is_first && is_this))
     }
 }
 

@@ -200,6 +200,8 @@ impl Crashes<'_> {
         if !self.is_shared() {
             return;
         }
+        // Until then it knows of its own calls only.
+        self.fleet.until_all("store_available", 1.0).await;
         assert_eq!(self.attempts(&asked), [1, 2]);
         if let Some(woken) = woken.filter(|woken| woken.source != "default") {
             assert_eq!(woken.body, taken_over.body, "the paused owner said something else");

@@ -1,0 +1,128 @@
+//! Single reads and writes of the store, and the steps that are made of them.
+
+use std::time::Instant;
+
+use super::{Counts, Inner};
+use crate::{
+    clock,
+    domain::{
+        call_id::CallId,
+        record::Round,
+        settling::{self, Mark, Settle, Settling},
+        shared::{Delivery, Revision, Seen, SharedRecord},
+    },
+    metrics::{StoreOperation, StoreResult},
+    wire::{OPERATION_TIME_MAX, Store, StoreFault, Written},
+};
+
+impl<S: Store> Inner<S> {
+    /// Does something that nobody waits for, once the store is there and not too much of it goes
+    /// on; it is told when to end.
+    pub(super) async fn work<T>(&self, work: impl AsyncFnOnce(Instant) -> T) -> T {
+        self.store.available().await;
+        let place = self.at_work.acquire().await;
+        let done = work(clock::now() + OPERATION_TIME_MAX * 2).await;
+        drop(place);
+        done
+    }
+
+    /// Marks a delivery. Returns whether there is nothing more to do.
+    pub(super) async fn mark(
+        &self,
+        call: CallId,
+        round: Round,
+        delivery: Delivery,
+        end: Instant,
+    ) -> bool {
+        let Ok(seen) = self.read(StoreOperation::Look, call, end).await else { return false };
+        match settling::mark(seen, round, delivery, self.store.wall()) {
+            Mark::Leave => true,
+            Mark::Wait => false,
+            Mark::Write(revision, record) => {
+                let write = self.write(StoreOperation::Deliver, call, revision, &record, end);
+                matches!(write.await, Ok(Written::As(_)))
+            }
+        }
+    }
+
+    /// Writes an end. Returns what counts.
+    pub(super) async fn settle(
+        &self,
+        call: CallId,
+        settling: &Settling,
+        end: Instant,
+    ) -> Result<Counts, StoreFault> {
+        let mut settle = Settle::Write(settling.revision, settling.record());
+        loop {
+            settle = match settle {
+                Settle::Leave => return Ok(Counts::This),
+                Settle::Decided(answer) => return Ok(Counts::First(answer)),
+                Settle::Write(revision, record) => {
+                    let write = self.write(StoreOperation::Record, call, revision, &record, end);
+                    match write.await {
+                        Ok(Written::As(_)) => return Ok(Counts::This),
+                        // It may have been taken, or not be seen yet.
+                        Ok(Written::Conflict) | Err(StoreFault::Timeout) => {
+                            let seen = self.read(StoreOperation::Look, call, end).await?;
+                            settling.read(seen, self.store.wall())
+                        }
+                        Err(fault) => return Err(fault),
+                    }
+                }
+            };
+            if clock::now() >= end {
+                return Err(StoreFault::Timeout);
+            }
+        }
+    }
+
+    pub(super) async fn read(
+        &self,
+        operation: StoreOperation,
+        call: CallId,
+        end: Instant,
+    ) -> Result<Seen, StoreFault> {
+        let end = end.min(clock::now() + OPERATION_TIME_MAX);
+        let read = self.store.read(call, end).await;
+        let seen = read.map(|(revision, sealed)| {
+            let is_there = sealed.is_some();
+            let record = sealed
+                .and_then(|sealed| self.keys.get().open(&call.to_string(), &sealed))
+                .and_then(|record| SharedRecord::decode(&record))
+                .map(|record| record.believed(self.store.wall(), self.window));
+            (is_there && record.is_none(), Seen { revision, record })
+        });
+        let result = match &seen {
+            Ok((false, _)) => StoreResult::Ok,
+            Ok((true, _)) => StoreResult::Unreadable,
+            Err(fault) => fault.result(),
+        };
+        self.metrics.store_operation(operation, result);
+        seen.map(|(_, seen)| seen)
+    }
+
+    pub(super) async fn write(
+        &self,
+        operation: StoreOperation,
+        call: CallId,
+        revision: Revision,
+        record: &SharedRecord,
+        end: Instant,
+    ) -> Result<Written, StoreFault> {
+        let end = end.min(clock::now() + OPERATION_TIME_MAX);
+        let life_seconds = record.life_seconds(self.store.wall());
+        let seal = |nonce| self.keys.get().seal(&call.to_string(), nonce, &record.encode());
+        let sealed = self.random.nonce().and_then(seal);
+        let written = match sealed {
+            Some(sealed) => self.store.write(call, revision, life_seconds, sealed, end).await,
+            None => Err(StoreFault::Error),
+        };
+        let result = match written {
+            Ok(Written::As(_)) => StoreResult::Ok,
+            Ok(Written::Conflict) => StoreResult::Conflict,
+            Err(fault) => fault.result(),
+        };
+        self.metrics.store_operation(operation, result);
+        written
+    }
+}
