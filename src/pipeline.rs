@@ -17,6 +17,7 @@ use crate::{
         claiming::Claimed,
         fallback::default_answer,
         outcome::{Outcome, Reason, Source},
+        protocol::Answer,
         record::Recorded,
         reply,
     },
@@ -189,28 +190,38 @@ impl<W: Wire> Pipeline<W> {
             return;
         };
         let answer = lane.connector.answer(&decided.decision);
-        let shared = self.shared.as_ref().map(|s| (s, s.decided(led, answer.clone(), true)));
         let memory = Arc::clone(&self.memory);
-        let take = move |counts: Option<Counts>| {
-            let first = counts.unwrap_or(Counts::This).answer(&answer);
-            if memory.decide(led.call, led.round, &first, clock::now()) && first == answer {
-                ticket.lane.keep(ticket.cache_keys, &decided.decision, reply.cache_control);
+        let take = {
+            let answer = answer.clone();
+            move |counts: Counts| {
+                let first = counts.answer(&answer);
+                if memory.decide(led.call, led.round, &first, clock::now()) && first == answer {
+                    ticket.lane.keep(ticket.cache_keys, &decided.decision, reply.cache_control);
+                }
             }
         };
-        match shared {
-            None => take(None),
+        match &self.shared {
+            None => take(Counts::This),
             // Another replica may have brought a decision by now.
-            Some((shared, settling)) => {
-                shared.settle_late(led.call, settling, take, self.correct(led));
+            Some(shared) => {
+                let settling = shared.decided(led, answer.clone(), true);
+                let learn = self.learn(led, answer);
+                shared.settle_late(led.call, settling, learn, move |counts| match counts {
+                    Some(counts) => take(counts),
+                    None if led.is_claimed() => {}
+                    None => take(Counts::This),
+                });
             }
         }
     }
 
-    /// What to do where the store turns out to have another decision in this round.
-    fn correct(&self, led: Led) -> impl FnOnce(Counts) + Send + 'static {
+    /// What to do with what the store says only later about a decision of a round: `this` counts,
+    /// or another that was first.
+    fn learn(&self, led: Led, this: Answer) -> impl FnOnce(Counts) + Send + 'static {
         let memory = Arc::clone(&self.memory);
         move |counts| {
-            if let Counts::First(first) = counts {
+            let first = counts.answer(&this);
+            if !memory.decide(led.call, led.round, &first, clock::now()) {
                 memory.correct(led.call, led.round, first);
             }
         }

@@ -263,8 +263,8 @@ impl<S: Store> SharedCalls<S> {
         &self,
         call: CallId,
         settling: Settling,
-        now: impl FnOnce(Option<Counts>) + Send + 'static,
         then: impl FnOnce(Counts) + Send + 'static,
+        now: impl FnOnce(Option<Counts>) + Send + 'static,
     ) {
         let (shared, end) = (self.clone(), clock::now() + CALL_TIME_MAX);
         self.0.runtime.spawn(async move {

@@ -14,6 +14,7 @@ use crate::domain::{
     outcome::{Outcome, Source},
     protocol::Answer,
     record::{Recorded, Round},
+    shared::Revision,
 };
 
 /// Which call is led, and how far that is.
@@ -27,6 +28,14 @@ pub struct Led {
     pub unanswered: u32,
     /// Its claim in the store.
     pub claim: Option<Claim>,
+}
+
+impl Led {
+    /// Whether this process has, or had, the call for itself: then another one can only have
+    /// taken it over, and the store knows.
+    pub fn is_claimed(&self) -> bool {
+        self.claim.is_some_and(|claim| claim.revision != Revision::NONE)
+    }
 }
 
 /// The right and the duty to have a call decided. Dropped without an end, as after a panic, it

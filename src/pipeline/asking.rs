@@ -42,7 +42,12 @@ impl<W: Wire> Pipeline<W> {
         let outcome = lead.fall_back(self.fallback(call, reason));
         if let (Some(shared), Some(led), Some(_)) = (&self.shared, led, outcome.reason) {
             let settling = shared.fell_back(led, outcome.clone(), call.arrived);
-            shared.settle_behind(led.call, settling, self.correct(led));
+            let memory = Arc::clone(&self.memory);
+            shared.settle_behind(led.call, settling, move |counts| {
+                if let Counts::First(first) = counts {
+                    memory.decide(led.call, led.round, &first, clock::now());
+                }
+            });
         }
         outcome
     }
@@ -206,20 +211,22 @@ impl<W: Wire> Pipeline<W> {
         let settling = shared.decided(led, answer.clone(), false);
         let deadline = call.deadline().cut_to(self.cut());
         let counts = if deadline.has_passed(clock::now()) {
-            let (memory, this) = (Arc::clone(&self.memory), answer.clone());
-            let learn = move |counts: Counts| {
-                memory.decide(led.call, led.round, &counts.answer(&this), clock::now());
-            };
             let end = clock::now() + lead.store_time_left();
-            shared.settle_first(led.call, settling, end, learn).await?
+            let learn = self.learn(led, answer.clone());
+            match shared.settle_first(led.call, settling, end, learn).await {
+                None if led.is_claimed() => return None,
+                counts => counts.unwrap_or(Counts::This),
+            }
         } else if lead.is_contested() || answer.action == Some(Action::ValidationError) {
             let end = deadline.instant().min(clock::now() + lead.store_time_left());
-            let counts = shared.settle_first(led.call, settling, end, self.correct(led)).await;
+            let learn = self.learn(led, answer.clone());
+            let counts = shared.settle_first(led.call, settling, end, learn).await;
             counts.unwrap_or(Counts::This)
         } else {
+            let learn = self.learn(led, answer.clone());
             let (counts, is_this) = lead.decide(answer, clock::now());
             if is_this {
-                shared.settle_behind(led.call, settling, self.correct(led));
+                shared.settle_behind(led.call, settling, learn);
             }
             return Some((counts, is_this));
         };

@@ -284,6 +284,8 @@ async fn what_a_paused_process_had_claimed_is_taken_over_and_not_overwritten() {
     let _shared = MACHINE.read().await;
     let cluster = Cluster::start().await;
     let mut fleet = Fleet::start(Setup::at(&[cluster.url(0)], Store::Jetstream), 3).await;
+    // A process that has just woken finds the store silent, and does without for a moment.
+    fleet.watch_store();
     let _worker = Worker::start(&fleet.history, &cluster.url(0)).await;
     let load = Load::start(&fleet, MIXED);
     let mut crashes = Crashes { fleet: &mut fleet, server: &cluster.servers[0] };
