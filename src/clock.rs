@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::domain::shared::UnixMs;
+use crate::domain::shared::UnixMicros;
 
 /// Now, for measuring and for deadlines.
 pub fn now() -> Instant {
@@ -15,10 +15,15 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// The same, in milliseconds since 1970.
-pub fn wall_ms() -> UnixMs {
-    let since = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// The same, in microseconds since 1970.
+pub fn wall_micros() -> UnixMicros {
+    micros_of(wall())
+}
+
+/// A reading of a wall clock, in microseconds since 1970.
+pub fn micros_of(wall: SystemTime) -> UnixMicros {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// The wall clock's reading at `instant`, which lies ahead.

@@ -182,7 +182,9 @@ impl<W: Wire> Pipeline<W> {
     pub fn deliver(&self, token: Token, arrival: Arrival) {
         let Some((ticket, reply)) = self.inbox.deliver(token, arrival) else { return };
         let lane = &ticket.lane;
-        if clock::now() >= ticket.deadline {
+        // Otherwise it is the reply to an earlier message of a call that still waits.
+        let is_late = clock::now() >= ticket.deadline;
+        if is_late {
             lane.metrics.late_replies.inc();
         }
         let Some(led) = ticket.led else { return };
@@ -204,11 +206,11 @@ impl<W: Wire> Pipeline<W> {
             None => take(Counts::This),
             // Another replica may have brought a decision by now.
             Some(shared) => {
-                let settling = shared.decided(led, answer.clone(), true);
+                let settling = shared.decided(led, answer.clone(), is_late);
                 let learn = self.learn(led, answer);
                 shared.settle_late(led.call, settling, learn, move |counts| match counts {
                     Some(counts) => take(counts),
-                    None if led.is_claimed() => {}
+                    None if is_late && led.is_claimed() => {}
                     None => take(Counts::This),
                 });
             }

@@ -24,7 +24,7 @@ use crate::{
         record::Round,
         seal::SealKeys,
         settling::{End, Settling},
-        shared::{CLAIM_MARGIN, Delivery, Owner, Revision, SharedPhase, SharedRecord, UnixMs},
+        shared::{CLAIM_MARGIN, Delivery, Owner, Revision, SharedPhase, SharedRecord, UnixMicros},
     },
     memory::{Lead, Led},
     metrics::{Metrics, StoreOperation, StoreResult},
@@ -118,7 +118,7 @@ impl<S: Store> SharedCalls<S> {
     }
 
     /// The instant of this process that `wall` is.
-    pub fn instant(&self, wall: UnixMs) -> Instant {
+    pub fn instant(&self, wall: UnixMicros) -> Instant {
         clock::now() + wall.since(self.0.store.wall())
     }
 
@@ -141,6 +141,7 @@ impl<S: Store> SharedCalls<S> {
             new_round: lead.new_round(),
             unanswered: lead.unanswered(),
             over: lead.over(),
+            arrived: wall.minus(now.saturating_duration_since(arrived)),
             until: wall.plus((arrived + limit + CLAIM_MARGIN).saturating_duration_since(now)),
             ends: wall.plus((arrived + inner.window).saturating_duration_since(now)),
         };
@@ -207,7 +208,7 @@ impl<S: Store> SharedCalls<S> {
         let ends = store.wall().plus(ends.saturating_duration_since(clock::now()));
         let Led { round, unanswered, claim, .. } = led;
         let revision = claim.map_or(Revision::NONE, |claim| claim.revision);
-        let claim = (*owner, claim.map_or(UnixMs(0), |claim| claim.until));
+        let claim = (*owner, claim.map_or(UnixMicros(0), |claim| claim.until));
         Settling { claim, revision, round, unanswered, end, ends }
     }
 

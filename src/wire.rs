@@ -9,7 +9,7 @@ use crate::{
     domain::{
         call_id::CallId,
         connector::Connector,
-        shared::{Revision, UnixMs},
+        shared::{Revision, UnixMicros},
         trace_context::TraceContext,
     },
     inbox::Token,
@@ -68,14 +68,14 @@ pub trait Store: Send + Sync + 'static {
     fn available(&self) -> impl Future<Output = ()> + Send;
 
     /// The wall clock.
-    fn wall(&self) -> UnixMs;
+    fn wall(&self) -> UnixMicros;
 
     /// Reads what all others have written, until `end` at the longest.
     fn read(
         &self,
         call: CallId,
         end: Instant,
-    ) -> impl Future<Output = Result<(Revision, Option<Bytes>), StoreFault>> + Send;
+    ) -> impl Future<Output = Result<Option<Stored>, StoreFault>> + Send;
 
     /// Writes in place of `revision`, until `end` at the longest. The record may be forgotten
     /// after `life_seconds`.
@@ -87,6 +87,17 @@ pub trait Store: Send + Sync + 'static {
         record: Vec<u8>,
         end: Instant,
     ) -> impl Future<Output = Result<Written, StoreFault>> + Send;
+}
+
+/// A record as it lies in the store.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// What a write has to name.
+    pub revision: Revision,
+    /// When it was written, by the store's clock.
+    pub written: UnixMicros,
+    /// Its bytes.
+    pub record: Bytes,
 }
 
 /// What became of a write.

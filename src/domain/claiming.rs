@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::{
     outcome::{Outcome, Source},
     record::{Recorded, Round},
-    shared::{Owner, Revision, Seen, SharedDecision, SharedPhase, SharedRecord, UnixMs},
+    shared::{
+        Delivery, Owner, Revision, Seen, SharedDecision, SharedPhase, SharedRecord, UnixMicros,
+    },
 };
 
 /// The first and the longest pause between two looks at what another replica does.
@@ -39,7 +41,7 @@ pub struct Claim {
     /// What it was written as; none where nobody knows whether it was taken.
     pub revision: Revision,
     /// How long it holds.
-    pub until: UnixMs,
+    pub until: UnixMicros,
 }
 
 /// How an attempt to claim a call ends.
@@ -66,7 +68,7 @@ pub enum Claimed {
         taken_over: bool,
     },
     /// A recorded decision, and until when it counts.
-    Replay(Round, Recorded, UnixMs),
+    Replay(Round, Recorded, UnixMicros),
     /// What another replica, which had claimed the call, answered in the meantime.
     Joined {
         /// In this round.
@@ -76,7 +78,7 @@ pub enum Claimed {
         /// Messages whose decision was not received.
         unanswered: u32,
         /// Until when that is remembered.
-        ends: UnixMs,
+        ends: UnixMicros,
     },
 }
 
@@ -93,10 +95,12 @@ pub struct Claimant {
     pub unanswered: u32,
     /// A round whose ValidationError is known to be delivered or replayed.
     pub over: Option<Round>,
+    /// When the request came.
+    pub arrived: UnixMicros,
     /// How long the claim holds.
-    pub until: UnixMs,
+    pub until: UnixMicros,
     /// Until when the call is remembered if no decision comes.
-    pub ends: UnixMs,
+    pub ends: UnixMicros,
 }
 
 /// A claim in the making.
@@ -148,8 +152,8 @@ impl Claiming {
     }
 
     /// What was read.
-    pub fn read(&mut self, seen: Seen, now: UnixMs) -> Step {
-        let revision = seen.revision;
+    pub fn read(&mut self, seen: Seen, now: UnixMicros) -> Step {
+        let (revision, written) = (seen.revision, seen.written);
         if std::mem::take(&mut self.lost) && revision == self.last.0 {
             return Step::Pause(UNSEEN_PAUSE);
         }
@@ -182,7 +186,15 @@ impl Claiming {
                 Step::Done(Claimed::Joined { round, outcome, unanswered, ends })
             }
             SharedPhase::FellBack(_) => self.lead(revision, round, known.max(unanswered), false),
-            SharedPhase::Decided(SharedDecision { answer, .. }) if has_joined => {
+            SharedPhase::Decided(decision)
+                if has_joined
+                    || decision.is_about_form()
+                        && decision.delivery != Delivery::No
+                        && self.claimant.arrived < decision.since.unwrap_or(written) =>
+            {
+                // A ValidationError is written before it is answered: who asked before that asked
+                // while it was being decided, and joins without having seen that.
+                let answer = decision.answer;
                 let outcome = Outcome { answer, source: Source::Worker, reason: None };
                 Step::Done(Claimed::Joined { round, outcome, unanswered, ends })
             }
@@ -192,6 +204,7 @@ impl Claiming {
                 self.lead(revision, new_round, 0, false)
             }
             SharedPhase::Decided(decision) if decision.is_about_form() => {
+                let decision = decision.written_before(written);
                 let decision = SharedDecision { replayed_by: Some(owner), ..decision };
                 let claimed = Claimed::Replay(round, decision.recorded(), ends);
                 let phase = SharedPhase::Decided(decision);
@@ -267,21 +280,22 @@ impl Claimant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{decision::Action, protocol::Answer, shared::Delivery};
+    use crate::domain::{decision::Action, protocol::Answer};
 
-    const NOW: UnixMs = UnixMs(1_800_000_000_000);
+    const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
     const ME: Owner = Owner(1);
     const OTHER: Owner = Owner(2);
     const REVISION: Revision = Revision(9);
 
-    fn later(ms: u64) -> UnixMs {
+    fn later(ms: u64) -> UnixMicros {
         NOW.plus(Duration::from_millis(ms))
     }
 
     fn claimant() -> Claimant {
         let (until, ends) = (later(15_500), later(45_000));
         let (round, new_round) = (Round(1), Round(2));
-        Claimant { owner: ME, round, new_round, unanswered: 0, over: None, until, ends }
+        let arrived = NOW;
+        Claimant { owner: ME, round, new_round, unanswered: 0, over: None, arrived, until, ends }
     }
 
     fn record(round: u64, unanswered: u32, phase: SharedPhase) -> SharedRecord {
@@ -294,7 +308,16 @@ mod tests {
 
     fn decided(action: Action, delivery: Delivery, replayed_by: Option<Owner>) -> SharedRecord {
         let answer = Answer { status: 200, body: "{}".into(), action: Some(action) };
-        record(7, 0, SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by }))
+        record(
+            7,
+            0,
+            SharedPhase::Decided(SharedDecision {
+                answer,
+                since: Some(NOW),
+                delivery,
+                replayed_by,
+            }),
+        )
     }
 
     fn form_answer() -> Answer {
@@ -306,13 +329,13 @@ mod tests {
     }
 
     fn seen(record: SharedRecord) -> Seen {
-        Seen { revision: REVISION, record: Some(record) }
+        Seen { revision: REVISION, written: NOW, record: Some(record) }
     }
 
-    const NOTHING: Seen = Seen { revision: Revision::NONE, record: None };
+    const NOTHING: Seen = Seen { revision: Revision::NONE, written: NOW, record: None };
 
     /// What a claim whose first write lost does about what it then reads.
-    fn after(claimant: Claimant, record: SharedRecord, now: UnixMs) -> Step {
+    fn after(claimant: Claimant, record: SharedRecord, now: UnixMicros) -> Step {
         let (mut claiming, _) = Claiming::start(claimant);
         assert_eq!(claiming.lost(), Step::Read);
         claiming.read(seen(record), now)
@@ -420,6 +443,23 @@ mod tests {
     }
 
     #[test]
+    fn who_asked_while_it_was_being_decided_joins_without_having_seen_that() {
+        let asked = |arrived| Claimant { arrived, over: Some(Round(7)), ..claimant() };
+        let form = decided(Action::ValidationError, Delivery::Presumed, None);
+        let step = after(asked(UnixMicros(NOW.0 - 1)), form.clone(), NOW);
+        assert!(matches!(step, Step::Done(Claimed::Joined { .. })), "{step:?}");
+        assert_eq!(leads_in(&after(asked(NOW), form.clone(), NOW)), (2, 0), "posted again");
+        // Where it was not written again, the store's own word counts.
+        let mut record = form;
+        if let SharedPhase::Decided(decision) = &mut record.phase {
+            decision.since = None;
+        }
+        let step = after(asked(UnixMicros(NOW.0 - 1)), record.clone(), NOW);
+        assert!(matches!(step, Step::Done(Claimed::Joined { .. })), "{step:?}");
+        assert_eq!(leads_in(&after(asked(NOW), record, NOW)), (2, 0));
+    }
+
+    #[test]
     fn a_claim_that_is_over_is_taken_over_as_the_next_attempt_of_the_same_round() {
         let (mut claiming, _) = Claiming::start(claimant());
         claiming.lost();
@@ -448,7 +488,7 @@ mod tests {
         assert_eq!(leads_in(&after(claimant(), old, later(45_000))), (1, 0));
         let (mut claiming, _) = Claiming::start(claimant());
         claiming.lost();
-        let step = claiming.read(Seen { revision: REVISION, record: None }, NOW);
+        let step = claiming.read(Seen { revision: REVISION, written: NOW, record: None }, NOW);
         assert_eq!(leads_in(&step), (1, 0));
     }
 
@@ -493,11 +533,11 @@ mod tests {
         assert_eq!(marking().give_up(), replay);
         let mut lost = marking();
         lost.unsure();
-        let taken = Seen { revision: Revision(10), record: Some(form(Some(ME))) };
+        let taken = Seen { revision: Revision(10), written: NOW, record: Some(form(Some(ME))) };
         assert_eq!(lost.read(taken, NOW), Step::Done(replay));
         let mut lost = marking();
         lost.unsure();
-        let other = Seen { revision: Revision(10), record: Some(form(Some(OTHER))) };
+        let other = Seen { revision: Revision(10), written: NOW, record: Some(form(Some(OTHER))) };
         let step = lost.read(other, NOW);
         assert!(matches!(step, Step::Write(Revision(10), _)), "decided anew: {step:?}");
     }

@@ -5,7 +5,9 @@ use super::{
     outcome::Outcome,
     protocol::Answer,
     record::Round,
-    shared::{Delivery, Owner, Revision, Seen, SharedDecision, SharedPhase, SharedRecord, UnixMs},
+    shared::{
+        Delivery, Owner, Revision, Seen, SharedDecision, SharedPhase, SharedRecord, UnixMicros,
+    },
 };
 
 /// How a call ended.
@@ -21,7 +23,7 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub struct Settling {
     /// The claim under which it was made: whose, and until when it holds.
-    pub claim: (Owner, UnixMs),
+    pub claim: (Owner, UnixMicros),
     /// What that was written as.
     pub revision: Revision,
     /// The round that ended.
@@ -31,7 +33,7 @@ pub struct Settling {
     /// How it ended.
     pub end: End,
     /// Until when that counts.
-    pub ends: UnixMs,
+    pub ends: UnixMicros,
 }
 
 /// What to do about what is in the store.
@@ -52,6 +54,7 @@ impl Settling {
         let phase = match &self.end {
             End::Decided(answer, delivery) => SharedPhase::Decided(SharedDecision {
                 answer: answer.clone(),
+                since: None,
                 delivery: *delivery,
                 replayed_by: None,
             }),
@@ -61,7 +64,7 @@ impl Settling {
     }
 
     /// What to do about what was read at `now`.
-    pub fn read(&self, seen: Seen, now: UnixMs) -> Settle {
+    pub fn read(&self, seen: Seen, now: UnixMicros) -> Settle {
         let revision = seen.revision;
         let Some(found) = seen.live(now) else { return Settle::Write(revision, self.record()) };
         if found.round != self.round {
@@ -97,20 +100,24 @@ pub enum Mark {
 }
 
 /// The answer decided in `round` was delivered, or was not. What to do about what was read.
-pub fn mark(seen: Seen, round: Round, delivery: Delivery, now: UnixMs) -> Mark {
-    let revision = seen.revision;
-    let Some(mut record) = seen.live(now) else { return Mark::Wait };
+pub fn mark(seen: Seen, round: Round, delivery: Delivery, now: UnixMicros) -> Mark {
+    let (revision, written) = (seen.revision, seen.written);
+    let Some(record) = seen.live(now) else { return Mark::Wait };
     if record.round != round {
         return Mark::Leave;
     }
-    match &mut record.phase {
+    let decision = match record.phase {
         SharedPhase::Claimed { .. } | SharedPhase::FellBack(_) => return Mark::Wait,
-        SharedPhase::Decided(decision) => match (decision.delivery, delivery) {
-            (Delivery::Presumed, _) | (Delivery::No, Delivery::Yes) => decision.delivery = delivery,
-            (Delivery::No | Delivery::Yes, _) => return Mark::Leave,
-        },
+        SharedPhase::Decided(decision) => decision,
+    };
+    match (decision.delivery, delivery) {
+        (Delivery::Presumed, _) | (Delivery::No, Delivery::Yes) => {
+            let decision = SharedDecision { delivery, ..decision.written_before(written) };
+            let phase = SharedPhase::Decided(decision);
+            Mark::Write(revision, SharedRecord { phase, ..record })
+        }
+        (Delivery::No | Delivery::Yes, _) => Mark::Leave,
     }
-    Mark::Write(revision, record)
 }
 
 #[cfg(test)]
@@ -118,8 +125,8 @@ mod tests {
     use super::*;
     use crate::domain::{decision::Action, outcome::Source};
 
-    const NOW: UnixMs = UnixMs(1_800_000_000_000);
-    const ENDS: UnixMs = UnixMs(NOW.0 + 45_000);
+    const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
+    const ENDS: UnixMicros = UnixMicros(NOW.0 + 45_000_000);
     const REVISION: Revision = Revision(9);
     const ME: Owner = Owner(1);
     const OTHER: Owner = Owner(2);
@@ -130,7 +137,7 @@ mod tests {
 
     fn decided(body: &'static str, delivery: Delivery) -> SharedPhase {
         let (answer, replayed_by) = (answer(body), None);
-        SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by })
+        SharedPhase::Decided(SharedDecision { answer, since: None, delivery, replayed_by })
     }
 
     fn fallback() -> Outcome {
@@ -150,7 +157,7 @@ mod tests {
 
     fn seen(round: u64, phase: SharedPhase) -> Seen {
         let record = SharedRecord { round: Round(round), unanswered: 0, ends: ENDS, phase };
-        Seen { revision: REVISION, record: Some(record) }
+        Seen { revision: REVISION, written: NOW, record: Some(record) }
     }
 
     fn claimed_by(owner: Owner) -> SharedPhase {
@@ -173,7 +180,7 @@ mod tests {
         let settling = settling(End::FellBack(fallback()));
         let write = Settle::Write(REVISION, settling.record());
         assert_eq!(settling.read(seen(1, claimed_by(ME)), NOW), write);
-        let newer = SharedPhase::Claimed { owner: ME, until: UnixMs(ENDS.0 + 1) };
+        let newer = SharedPhase::Claimed { owner: ME, until: UnixMicros(ENDS.0 + 1) };
         for phase in [claimed_by(OTHER), newer, SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), Settle::Leave);
         }
@@ -190,7 +197,7 @@ mod tests {
                 settling.read(seen(2, claimed_by(OTHER)), ENDS),
                 Settle::Write(REVISION, settling.record())
             );
-            let gone = Seen { revision: Revision::NONE, record: None };
+            let gone = Seen { revision: Revision::NONE, written: NOW, record: None };
             let write = Settle::Write(Revision::NONE, settling.record());
             assert_eq!(settling.read(gone, NOW), write);
         }
@@ -209,7 +216,11 @@ mod tests {
         ];
         for (before, news, after) in rows {
             let step = mark(seen(1, decided("mine", before)), Round(1), news, NOW);
-            let Seen { record, .. } = seen(1, decided("mine", after.unwrap_or(before)));
+            let SharedPhase::Decided(decision) = decided("mine", after.unwrap_or(before)) else {
+                panic!("a decision")
+            };
+            let after_it = SharedPhase::Decided(decision.written_before(NOW));
+            let Seen { record, .. } = seen(1, after_it);
             match after {
                 Some(_) => assert_eq!(step, Mark::Write(REVISION, record.unwrap())),
                 None => assert_eq!(step, Mark::Leave, "{before:?} {news:?}"),
@@ -220,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_delivery_waits_for_its_decision_to_be_written() {
-        let gone = Seen { revision: Revision::NONE, record: None };
+        let gone = Seen { revision: Revision::NONE, written: NOW, record: None };
         for seen in [gone, seen(1, claimed_by(ME)), seen(1, SharedPhase::FellBack(fallback()))] {
             assert_eq!(mark(seen, Round(1), Delivery::Yes, NOW), Mark::Wait);
         }

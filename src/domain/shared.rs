@@ -19,24 +19,25 @@ use super::{
 /// a last-moment end is still written. With it a claim ends between the deadline and 1 s after.
 pub const CLAIM_MARGIN: Duration = Duration::from_millis(500);
 
-/// A wall-clock time, in milliseconds since 1970.
+/// A wall-clock time, in microseconds since 1970: fine enough to tell which of two requests of one
+/// machine came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct UnixMs(pub u64);
+pub struct UnixMicros(pub u64);
 
-impl UnixMs {
+impl UnixMicros {
     /// The time `after` this.
     pub fn plus(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// The time `before` this.
     pub fn minus(self, before: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(before.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_sub(u64::try_from(before.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// The time from `earlier` to this, zero where it is later.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -59,13 +60,15 @@ impl Revision {
 pub struct Seen {
     /// What a write has to name.
     pub revision: Revision,
+    /// When it was written, by the store's clock.
+    pub written: UnixMicros,
     /// What was there.
     pub record: Option<SharedRecord>,
 }
 
 impl Seen {
     /// The record, where it still counts at `now`.
-    pub fn live(self, now: UnixMs) -> Option<SharedRecord> {
+    pub fn live(self, now: UnixMicros) -> Option<SharedRecord> {
         self.record.filter(|record| now < record.ends)
     }
 }
@@ -78,7 +81,7 @@ pub struct SharedRecord {
     /// Messages that may have reached a worker, besides that of a claim that holds.
     pub unanswered: u32,
     /// When it counts no more.
-    pub ends: UnixMs,
+    pub ends: UnixMicros,
     /// How far the call is.
     pub phase: SharedPhase,
 }
@@ -91,7 +94,7 @@ pub enum SharedPhase {
         /// Who.
         owner: Owner,
         /// How long the claim holds.
-        until: UnixMs,
+        until: UnixMicros,
     },
     /// Answered with a fallback, which is for those who had joined and for nobody else.
     FellBack(Outcome),
@@ -104,6 +107,8 @@ pub enum SharedPhase {
 pub struct SharedDecision {
     /// The answer that the decision is.
     pub answer: Answer,
+    /// When it was first written, by the store's clock; none where that was the last write.
+    pub since: Option<UnixMicros>,
     /// Whether it was delivered.
     pub delivery: Delivery,
     /// Who replayed it, where that counts: a ValidationError is replayed once.
@@ -124,6 +129,12 @@ pub enum Delivery {
 }
 
 impl SharedDecision {
+    /// The same, to be written again: what was read of it was `written` then.
+    #[must_use]
+    pub fn written_before(self, written: UnixMicros) -> Self {
+        Self { since: Some(self.since.unwrap_or(written)), ..self }
+    }
+
     /// Whether it speaks of one form, which the person may post again unchanged.
     pub fn is_about_form(&self) -> bool {
         self.recorded().is_about_form()
@@ -162,7 +173,7 @@ const UNANSWERED_MAX: u32 = 1_000_000;
 impl SharedRecord {
     /// This record as it may be believed at `now`, by a process that remembers calls for `window`.
     #[must_use]
-    pub fn believed(mut self, now: UnixMs, window: Duration) -> Self {
+    pub fn believed(mut self, now: UnixMicros, window: Duration) -> Self {
         self.ends = self.ends.min(now.plus(window.max(CLAIM_MAX)));
         self.unanswered = self.unanswered.min(UNANSWERED_MAX);
         if let SharedPhase::Claimed { until, .. } = &mut self.phase {
@@ -173,7 +184,7 @@ impl SharedRecord {
 
     /// How many seconds the store has to keep it at `now`: a little longer than it counts, so that
     /// its end never depends on the server's clock.
-    pub fn life_seconds(&self, now: UnixMs) -> u64 {
+    pub fn life_seconds(&self, now: UnixMicros) -> u64 {
         let left = self.ends.since(now).as_millis().div_ceil(1_000) + 1;
         u64::try_from(left).unwrap_or(u64::MAX).clamp(LIFE_MIN_SECONDS, LIFE_MAX_SECONDS)
     }
@@ -189,10 +200,10 @@ impl SharedRecord {
                 let ((status, action), source, reason) = (worded(answer), *source, *reason);
                 (PhaseHead::FellBack { status, action, source, reason }, &answer.body)
             }
-            SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by }) => {
+            SharedPhase::Decided(SharedDecision { answer, since, delivery, replayed_by }) => {
                 let (status, action) = worded(answer);
-                let (delivery, replayed_by) = (*delivery, *replayed_by);
-                (PhaseHead::Decided { status, action, delivery, replayed_by }, &answer.body)
+                let (since, delivery, replayed_by) = (*since, *delivery, *replayed_by);
+                (PhaseHead::Decided { status, action, since, delivery, replayed_by }, &answer.body)
             }
         };
         let Self { round: Round(round), unanswered, ends, .. } = *self;
@@ -215,9 +226,9 @@ impl SharedRecord {
                 let answer = answer(status, action, body)?;
                 SharedPhase::FellBack(Outcome { answer, source, reason })
             }
-            PhaseHead::Decided { status, action, delivery, replayed_by } => {
+            PhaseHead::Decided { status, action, since, delivery, replayed_by } => {
                 let answer = answer(status, action, body)?;
-                SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by })
+                SharedPhase::Decided(SharedDecision { answer, since, delivery, replayed_by })
             }
         };
         let (round, unanswered, ends) = (Round(head.round), head.unanswered, head.ends);
@@ -233,16 +244,30 @@ struct Head {
     version: u8,
     round: u64,
     unanswered: u32,
-    ends: UnixMs,
+    ends: UnixMicros,
     phase: PhaseHead,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PhaseHead {
-    Claimed { owner: Owner, until: UnixMs },
-    FellBack { status: u16, action: Option<Action>, source: Source, reason: Option<Reason> },
-    Decided { status: u16, action: Option<Action>, delivery: Delivery, replayed_by: Option<Owner> },
+    Claimed {
+        owner: Owner,
+        until: UnixMicros,
+    },
+    FellBack {
+        status: u16,
+        action: Option<Action>,
+        source: Source,
+        reason: Option<Reason>,
+    },
+    Decided {
+        status: u16,
+        action: Option<Action>,
+        since: Option<UnixMicros>,
+        delivery: Delivery,
+        replayed_by: Option<Owner>,
+    },
 }
 
 fn answer(status: u16, action: Option<Action>, body: Bytes) -> Option<Answer> {
@@ -257,7 +282,7 @@ mod tests {
         SharedRecord {
             round: Round(u64::MAX),
             unanswered: 2,
-            ends: UnixMs(1_800_000_000_000),
+            ends: UnixMicros(1_800_000_000_000_000),
             phase,
         }
     }
@@ -265,13 +290,14 @@ mod tests {
     fn decided(delivery: Delivery, replayed_by: Option<Owner>) -> SharedPhase {
         let body = "{\"a\":\"\n\u{e9}\"}\n".into();
         let answer = Answer { status: 200, body, action: Some(Action::Continue) };
-        SharedPhase::Decided(SharedDecision { answer, delivery, replayed_by })
+        let since = replayed_by.map(|_| UnixMicros(1_799_999_999_000_000));
+        SharedPhase::Decided(SharedDecision { answer, since, delivery, replayed_by })
     }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let phases = [
-            SharedPhase::Claimed { owner: Owner(7), until: UnixMs(1_799_999_999_999) },
+            SharedPhase::Claimed { owner: Owner(7), until: UnixMicros(1_799_999_999_999_000) },
             SharedPhase::FellBack(Outcome {
                 answer: Answer::no_decision(),
                 source: Source::Default,
@@ -302,10 +328,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_far_off_neither_blocks_a_call_nor_breaks_the_arithmetic() {
-        let now = UnixMs(1_800_000_000_000);
-        let (owner, until) = (Owner(7), UnixMs(u64::MAX));
+        let now = UnixMicros(1_800_000_000_000_000);
+        let (owner, until) = (Owner(7), UnixMicros(u64::MAX));
         let claimed = SharedPhase::Claimed { owner, until };
-        let far = SharedRecord { ends: UnixMs(u64::MAX), unanswered: u32::MAX, ..record(claimed) };
+        let far =
+            SharedRecord { ends: UnixMicros(u64::MAX), unanswered: u32::MAX, ..record(claimed) };
         let window = Duration::from_secs(45);
         let far = far.believed(now, window);
         assert_eq!(far.unanswered, UNANSWERED_MAX);
@@ -322,10 +349,10 @@ mod tests {
     fn the_store_keeps_it_a_little_longer_than_it_counts() {
         let record = record(decided(Delivery::Presumed, None));
         for (left, seconds) in [(0, 1), (1, 2), (1_000, 2), (1_001, 3), (45_000, 46)] {
-            let now = UnixMs(record.ends.0 - left);
+            let now = UnixMicros(record.ends.0 - left * 1_000);
             assert_eq!(record.life_seconds(now), seconds, "{left}");
         }
-        assert_eq!(record.life_seconds(UnixMs(u64::MAX)), 1);
-        assert_eq!(record.life_seconds(UnixMs(0)), 7_200);
+        assert_eq!(record.life_seconds(UnixMicros(u64::MAX)), 1);
+        assert_eq!(record.life_seconds(UnixMicros(0)), 7_200);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     json::Object,
     kept::{Keep, KeptDecision},
     reply::returned_claims,
-    shared::{Owner, UnixMs},
+    shared::{Owner, UnixMicros},
 };
 
 /// What became of a key of a cache.
@@ -28,7 +28,7 @@ pub struct SharedKeep {
 struct Written {
     version: u8,
     by: Owner,
-    at: UnixMs,
+    at: UnixMicros,
     /// None where an earlier decision was overtaken and nothing is kept.
     kept: Option<WrittenKept>,
 }
@@ -52,7 +52,7 @@ const VERSION: u8 = 1;
 
 impl SharedKeep {
     /// As JSON. `None` where it says nothing that others need: a ValidationError is never kept.
-    pub fn encode(&self, now: Instant, wall: UnixMs) -> Option<Vec<u8>> {
+    pub fn encode(&self, now: Instant, wall: UnixMicros) -> Option<Vec<u8>> {
         let kept = match &self.keep {
             Keep::Leave => return None,
             Keep::Drop => None,
@@ -75,7 +75,12 @@ impl SharedKeep {
 
     /// From JSON, for `connector`: claims that it does not list are dropped, as from a reply.
     /// `None` for anything that this version cannot make sense of.
-    pub fn decode(bytes: &[u8], connector: &Connector, now: Instant, wall: UnixMs) -> Option<Self> {
+    pub fn decode(
+        bytes: &[u8],
+        connector: &Connector,
+        now: Instant,
+        wall: UnixMicros,
+    ) -> Option<Self> {
         let Written { version, by, at, kept } = serde_json::from_slice(bytes).ok()?;
         if version != VERSION {
             return None;
@@ -108,7 +113,7 @@ mod tests {
         testing::{connector, ms, start},
     };
 
-    const WALL: UnixMs = UnixMs(1_800_000_000_000);
+    const WALL: UnixMicros = UnixMicros(1_800_000_000_000_000);
 
     fn go_on(connector: &Connector) -> Decision {
         let claims = Object::parse(br#"{"tier":"gold \u00e9","n":1.50,"b":true}"#).unwrap();

@@ -185,7 +185,7 @@ impl Sharing {
         let place = format!("{connector}.{key}");
         let subject = self.bucket.subject(&place);
         let sealed = told
-            .encode(clock::now(), clock::wall_ms())
+            .encode(clock::now(), clock::wall_micros())
             .and_then(|record| self.keys.get().seal(&place, self.random.nonce()?, &record));
         let Some(sealed) = sealed else { return };
         for is_first in std::iter::once(true).chain(std::iter::repeat_n(false, RETRIES_MAX)) {
@@ -211,15 +211,15 @@ impl Sharing {
     /// Whether another replica has written what was decided later.
     async fn is_overtaken(&self, lane: &Lane, place: &str, subject: &str, at: Instant) -> bool {
         let end = clock::now() + OPERATION_TIME_MAX;
-        let Ok((_, Some(sealed))) = self.wire.last(&self.bucket, subject, end).await else {
+        let Ok(Some(there)) = self.wire.last(&self.bucket, subject, end).await else {
             return false;
         };
-        self.open(lane, place, &sealed).is_some_and(|told| told.at > at)
+        self.open(lane, place, &there.record).is_some_and(|told| told.at > at)
     }
 
     fn open(&self, lane: &Lane, place: &str, sealed: &[u8]) -> Option<SharedKeep> {
         let record = self.keys.get().open(place, sealed)?;
-        SharedKeep::decode(&record, &lane.connector, clock::now(), clock::wall_ms())
+        SharedKeep::decode(&record, &lane.connector, clock::now(), clock::wall_micros())
     }
 
     /// Takes over what the bucket holds and what comes to it, forever.

@@ -3,7 +3,7 @@
 //! Not through the client's own JetStream API: like its request method, that never forgets a
 //! publish without an acknowledgement, and its time-outs add up.
 
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_TTL};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::{
     clock,
     domain::{sending::Miss, shared::Revision},
     inbox::{Arrival, Sent, Token},
-    wire::{StoreFault, Written},
+    wire::{StoreFault, Stored, Written},
 };
 
 /// What tells the store's tokens from those of messages in reply subjects.
@@ -62,6 +62,7 @@ struct LastMessage {
     seq: u64,
     #[serde(default)]
     data: String,
+    time: String,
 }
 
 impl NatsWire {
@@ -137,18 +138,18 @@ impl NatsWire {
         bucket: &Bucket,
         subject: &str,
         end: Instant,
-    ) -> Result<(Revision, Option<Bytes>), StoreFault> {
+    ) -> Result<Option<Stored>, StoreFault> {
         let question = format!(r#"{{"last_by_subj":"{subject}"}}"#);
         let subject = format!("$JS.API.STREAM.MSG.GET.{}", bucket.stream());
         let reply = self.request(subject, HeaderMap::new(), question.into(), end).await?;
         match serde_json::from_slice::<ApiReply<Last>>(&reply) {
             Ok(ApiReply::Ok(Last { message })) => {
-                let data = BASE64.decode(message.data.as_bytes()).unwrap_or_default();
-                Ok((Revision(message.seq), Some(data.into())))
+                let record = BASE64.decode(message.data.as_bytes()).unwrap_or_default().into();
+                let time = humantime::parse_rfc3339(&message.time).unwrap_or(UNIX_EPOCH);
+                let (revision, written) = (Revision(message.seq), clock::micros_of(time));
+                Ok(Some(Stored { revision, written, record }))
             }
-            Ok(ApiReply::Refused { error }) if error.err_code == NO_MESSAGE_FOUND => {
-                Ok((Revision::NONE, None))
-            }
+            Ok(ApiReply::Refused { error }) if error.err_code == NO_MESSAGE_FOUND => Ok(None),
             Ok(ApiReply::Refused { error }) => Err(fault_of(error.err_code)),
             Err(_) => Err(StoreFault::Error),
         }

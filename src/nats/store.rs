@@ -21,11 +21,11 @@ use crate::{
     clock,
     domain::{
         call_id::CallId,
-        shared::{Revision, UnixMs},
+        shared::{Revision, UnixMicros},
     },
     metrics::Metrics,
     pipeline::Pipeline,
-    wire::{OPERATION_TIME_MAX, Store, StoreFault, Wire, Written},
+    wire::{OPERATION_TIME_MAX, Store, StoreFault, Stored, Wire, Written},
 };
 
 /// So many failures in a row, and the store is not asked until it has proved to be back.
@@ -145,8 +145,8 @@ impl NatsWire {
         let written = self.put(subject.clone(), ttl(PROOF_LIFE_SECONDS), proof, end).await;
         written.map_err(BucketFault::Store)?;
         match self.last(bucket, &subject, end).await {
-            Ok((_, Some(_))) => Ok(()),
-            Ok((_, None)) => Err(BucketFault::Store(StoreFault::Error)),
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(BucketFault::Store(StoreFault::Error)),
             Err(fault) => Err(BucketFault::Store(fault)),
         }
     }
@@ -183,15 +183,11 @@ impl Store for NatsWire {
         }
     }
 
-    fn wall(&self) -> UnixMs {
-        clock::wall_ms()
+    fn wall(&self) -> UnixMicros {
+        clock::wall_micros()
     }
 
-    async fn read(
-        &self,
-        call: CallId,
-        end: Instant,
-    ) -> Result<(Revision, Option<Bytes>), StoreFault> {
+    async fn read(&self, call: CallId, end: Instant) -> Result<Option<Stored>, StoreFault> {
         let bucket = self.calls.as_ref().ok_or(StoreFault::Unavailable)?;
         let asked = clock::now();
         let read = self.last(bucket, &bucket.subject(&call.to_string()), end).await;

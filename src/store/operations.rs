@@ -9,10 +9,10 @@ use crate::{
         call_id::CallId,
         record::Round,
         settling::{self, Mark, Settle, Settling},
-        shared::{Delivery, Revision, Seen, SharedRecord},
+        shared::{Delivery, Revision, Seen, SharedRecord, UnixMicros},
     },
     metrics::{StoreOperation, StoreResult},
-    wire::{OPERATION_TIME_MAX, Store, StoreFault, Written},
+    wire::{OPERATION_TIME_MAX, Store, StoreFault, Stored, Written},
 };
 
 impl<S: Store> Inner<S> {
@@ -84,13 +84,17 @@ impl<S: Store> Inner<S> {
     ) -> Result<Seen, StoreFault> {
         let end = end.min(clock::now() + OPERATION_TIME_MAX);
         let read = self.store.read(call, end).await;
-        let seen = read.map(|(revision, sealed)| {
-            let is_there = sealed.is_some();
-            let record = sealed
-                .and_then(|sealed| self.keys.get().open(&call.to_string(), &sealed))
-                .and_then(|record| SharedRecord::decode(&record))
-                .map(|record| record.believed(self.store.wall(), self.window));
-            (is_there && record.is_none(), Seen { revision, record })
+        let seen = read.map(|there| match there {
+            None => {
+                (false, Seen { revision: Revision::NONE, written: UnixMicros(0), record: None })
+            }
+            Some(Stored { revision, written, record }) => {
+                let opened = self.keys.get().open(&call.to_string(), &record);
+                let record = opened.and_then(|record| SharedRecord::decode(&record));
+                let wall = self.store.wall();
+                let record = record.map(|record| record.believed(wall, self.window));
+                (record.is_none(), Seen { revision, written, record })
+            }
         });
         let result = match &seen {
             Ok((false, _)) => StoreResult::Ok,

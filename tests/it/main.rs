@@ -18,6 +18,7 @@ mod retries;
 mod schemas;
 mod shared;
 mod shutdown;
+mod simulation;
 mod sockets;
 mod support;
 mod tidy;

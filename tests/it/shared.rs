@@ -354,7 +354,7 @@ async fn a_hostile_record_breaks_nothing_and_is_soon_forgotten() {
         \"ends\":18446744073709551615,\"phase\":{\"claimed\":{\"owner\":9,\"until\":1}}}\n";
     let decided = b"\x00{\"version\":1,\"round\":5,\"unanswered\":0,\
         \"ends\":18446744073709551615,\"phase\":{\"decided\":{\"status\":200,\"action\":null,\
-        \"delivery\":\"yes\",\"replayed_by\":null}}}\nforged";
+        \"since\":0,\"delivery\":\"yes\",\"replayed_by\":null}}}\nforged";
     let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Says(CONTINUE)]);
     a.post(CLAIMS).await;
     pass(100).await;

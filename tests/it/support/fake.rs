@@ -17,7 +17,7 @@ use connector_bridge::{
     domain::{
         call_id::CallId,
         reply::{CacheControl, Reply, ServiceError},
-        shared::{Revision, UnixMs},
+        shared::{Revision, UnixMicros},
     },
     http::{Endpoint, Front, connection::Progress},
     inbox::{Arrival, Token},
@@ -28,7 +28,7 @@ use connector_bridge::{
     random::Random,
     secrets::Secrets,
     store::SharedCalls,
-    wire::{Message, NotSent, Store, StoreFault, Wire, Written},
+    wire::{Message, NotSent, Store, StoreFault, Stored, Wire, Written},
 };
 use http::{Request, Response};
 use http_body::Frame;
@@ -86,15 +86,11 @@ impl Store for ScriptedWire {
         self.store.available().await;
     }
 
-    fn wall(&self) -> UnixMs {
+    fn wall(&self) -> UnixMicros {
         self.store.wall()
     }
 
-    async fn read(
-        &self,
-        call: CallId,
-        end: Instant,
-    ) -> Result<(Revision, Option<Bytes>), StoreFault> {
+    async fn read(&self, call: CallId, end: Instant) -> Result<Option<Stored>, StoreFault> {
         self.live().await;
         self.store.read(call, end).await
     }

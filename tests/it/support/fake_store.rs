@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -11,11 +11,11 @@ use connector_bridge::{
     clock,
     domain::{
         call_id::CallId,
-        shared::{Revision, UnixMs},
+        shared::{Revision, UnixMicros},
     },
-    wire::{StoreFault, Written},
+    wire::{StoreFault, Stored, Written},
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// What becomes of one read or write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,24 +33,36 @@ pub(crate) enum Fate {
 /// What becomes of the next read or write, asked for each; `true` for a write.
 type Fates = Box<dyn FnMut(bool) -> Fate + Send>;
 
+/// A write that took place: whose call, what lay there, and what lies there now.
+pub(crate) type Change<'a> = (CallId, Option<&'a Bytes>, &'a Bytes);
+
+/// Is told of every write that takes place.
+type Watcher = Box<dyn FnMut(Change<'_>) + Send>;
+
 /// Records that several bridges share.
 pub(crate) struct FakeStore {
-    records: Mutex<HashMap<CallId, (Revision, Bytes, Instant)>>,
-    last: Mutex<u64>,
+    server: Arc<Mutex<Server>>,
     fates: Mutex<Fates>,
     available: watch::Sender<bool>,
     start: Instant,
 }
 
+/// What is at the other end of the connection.
+#[derive(Default)]
+struct Server {
+    records: HashMap<CallId, (Stored, Instant)>,
+    last: u64,
+    watcher: Option<Watcher>,
+}
+
 /// What the wall clock shows when a test begins.
-const WALL_START: u64 = 1_800_000_000_000;
+pub(crate) const WALL_START: u64 = 1_800_000_000_000_000;
 
 impl FakeStore {
     /// An empty one, where everything takes 1 ms.
     pub(crate) fn new() -> Self {
         Self {
-            records: Mutex::default(),
-            last: Mutex::default(),
+            server: Arc::default(),
             fates: Mutex::new(Box::new(|_| Fate::Done(1))),
             available: watch::Sender::new(true),
             start: clock::now(),
@@ -60,6 +72,11 @@ impl FakeStore {
     /// From now on this is what becomes of each read and write.
     pub(crate) fn fates(&self, fates: impl FnMut(bool) -> Fate + Send + 'static) {
         *self.fates.lock().unwrap() = Box::new(fates);
+    }
+
+    /// From now on `watcher` is told of every write that takes place.
+    pub(crate) fn watch(&self, watcher: impl FnMut(Change<'_>) + Send + 'static) {
+        self.server.lock().unwrap().watcher = Some(Box::new(watcher));
     }
 
     /// Whether bridges think that it is worth asking.
@@ -76,39 +93,38 @@ impl FakeStore {
     }
 
     /// A wall clock that moves as the paused time does.
-    pub(crate) fn wall(&self) -> UnixMs {
-        UnixMs(WALL_START).plus(clock::now() - self.start)
+    pub(crate) fn wall(&self) -> UnixMicros {
+        UnixMicros(WALL_START).plus(clock::now() - self.start)
     }
 
     /// Forgets everything, as when the server starts anew.
     pub(crate) fn clear(&self) {
-        self.records.lock().unwrap().clear();
+        self.server.lock().unwrap().records.clear();
     }
 
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
-        self.records.lock().unwrap().len()
+        let now = clock::now();
+        let mut server = self.server.lock().unwrap();
+        server.records.retain(|_, (_, ends)| now < *ends);
+        server.records.len()
     }
 
     /// Puts other bytes in the place of every record.
     pub(crate) fn spoil(&self, bytes: &'static [u8]) {
-        let mut records = self.records.lock().unwrap();
-        records.values_mut().for_each(|(_, record, _)| *record = Bytes::from_static(bytes));
+        let mut server = self.server.lock().unwrap();
+        server
+            .records
+            .values_mut()
+            .for_each(|(stored, _)| stored.record = Bytes::from_static(bytes));
     }
 
     pub(crate) async fn read(
         &self,
         call: CallId,
         end: Instant,
-    ) -> Result<(Revision, Option<Bytes>), StoreFault> {
-        self.suffer(false, end, || {
-            let records = self.records.lock().unwrap();
-            match records.get(&call).filter(|(_, _, ends)| clock::now() < *ends) {
-                Some((revision, record, _)) => (*revision, Some(record.clone())),
-                None => (Revision::NONE, None),
-            }
-        })
-        .await
+    ) -> Result<Option<Stored>, StoreFault> {
+        self.suffer(false, end, move |server| server.live(call).cloned()).await
     }
 
     pub(crate) async fn write(
@@ -119,49 +135,68 @@ impl FakeStore {
         record: Vec<u8>,
         end: Instant,
     ) -> Result<Written, StoreFault> {
-        self.suffer(true, end, || {
-            let mut records = self.records.lock().unwrap();
-            let now = clock::now();
-            let there = records.get(&call).filter(|(_, _, ends)| now < *ends);
-            if there.map_or(Revision::NONE, |(revision, ..)| *revision) != revision {
-                return Written::Conflict;
-            }
-            let mut last = self.last.lock().unwrap();
-            *last += 1;
-            let ends = now + Duration::from_secs(life_seconds);
-            records.insert(call, (Revision(*last), record.into(), ends));
-            Written::As(Revision(*last))
+        let life = Duration::from_secs(life_seconds);
+        let start = self.start;
+        self.suffer(true, end, move |server| {
+            let written = UnixMicros(WALL_START).plus(clock::now() - start);
+            let record = record.into();
+            server.write(call, life, Stored { revision, written, record })
         })
         .await
     }
 
-    async fn suffer<T>(
+    /// What is sent arrives, also where its sender has stopped waiting by then.
+    async fn suffer<T: Send + 'static>(
         &self,
         is_write: bool,
         end: Instant,
-        work: impl FnOnce() -> T,
+        work: impl FnOnce(&mut Server) -> T + Send + 'static,
     ) -> Result<T, StoreFault> {
         let fate = (self.fates.lock().unwrap())(is_write);
-        let timeout = async {
-            clock::sleep_until(end).await;
-            Err(StoreFault::Timeout)
-        };
+        let server = Arc::clone(&self.server);
+        let (sender, receiver) = oneshot::channel();
         match fate {
-            Fate::Fails(fault) => Err(fault),
-            Fate::Lost => timeout.await,
-            Fate::Unacknowledged => {
-                work();
-                timeout.await
-            }
+            Fate::Fails(fault) => return Err(fault),
+            Fate::Lost => {}
+            Fate::Unacknowledged => drop(work(&mut server.lock().unwrap())),
             Fate::Done(ms) => {
-                let there_and_back = Duration::from_millis(ms);
-                let arrives = clock::now() + there_and_back / 2;
-                // What has been sent arrives, also where its sender has stopped waiting by then.
-                clock::sleep_until(arrives).await;
-                let done = work();
-                let back = clock::sleep_until(arrives + there_and_back / 2);
-                clock::until(end, back).await.map(|()| done).ok_or(StoreFault::Timeout)
+                let there = Duration::from_millis(ms) / 2;
+                tokio::spawn(async move {
+                    let arrives = clock::now() + there;
+                    clock::sleep_until(arrives).await;
+                    let done = work(&mut server.lock().unwrap());
+                    clock::sleep_until(arrives + there).await;
+                    drop(sender.send(done));
+                });
+                return match clock::until(end, receiver).await {
+                    Some(Ok(done)) => Ok(done),
+                    Some(Err(_)) | None => Err(StoreFault::Timeout),
+                };
             }
         }
+        clock::sleep_until(end).await;
+        Err(StoreFault::Timeout)
+    }
+}
+
+impl Server {
+    fn live(&self, call: CallId) -> Option<&Stored> {
+        let (stored, ends) = self.records.get(&call)?;
+        (clock::now() < *ends).then_some(stored)
+    }
+
+    /// Writes in place of `new.revision`.
+    fn write(&mut self, call: CallId, life: Duration, new: Stored) -> Written {
+        let there = self.live(call).cloned();
+        if there.as_ref().map_or(Revision::NONE, |there| there.revision) != new.revision {
+            return Written::Conflict;
+        }
+        if let Some(watcher) = &mut self.watcher {
+            watcher((call, there.as_ref().map(|there| &there.record), &new.record));
+        }
+        self.last += 1;
+        let revision = Revision(self.last);
+        self.records.insert(call, (Stored { revision, ..new }, clock::now() + life));
+        Written::As(revision)
     }
 }
