@@ -38,7 +38,7 @@ const CALL_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// The pause before what could not be written is tried again: at first, and at most.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(300);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(1_200);
 
 /// How long the end of the program waits for writes that go on behind answers.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);

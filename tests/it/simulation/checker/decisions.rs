@@ -19,6 +19,7 @@ pub(super) fn check(told: &Told<'_>, broken: &mut Vec<String>) {
     if told.is_sound() {
         told.posts.iter().for_each(|post| replayed(told, post, broken));
         told.posts.iter().for_each(|post| joined(told, post, broken));
+        told.posts.iter().for_each(|post| joined_elsewhere(told, post, broken));
     }
 }
 
@@ -173,6 +174,33 @@ fn joined(told: &Told<'_>, post: &Post, broken: &mut Vec<String>) {
     }
 }
 
+/// Who waits for another process gets its answer, whatever that is: as it is, not as a replay, and
+/// without asking once more.
+fn joined_elsewhere(told: &Told<'_>, post: &Post, broken: &mut Vec<String>) {
+    let Some((answered, answer)) = &post.answered else { return };
+    let end = post.messages.first().map_or(*answered, |message| told.messages[*message].at);
+    let mut joined = None;
+    let mut ended = None;
+    for (at, what) in told.between(post.at, end) {
+        let What::Read { process, person, record: Ok(Some(record)) } = what else { continue };
+        if (*process, *person) != (post.process, post.person) {
+            continue;
+        }
+        match record.phase {
+            Phase::Claimed { process, until } if process != post.process => {
+                joined = (at.0 < until).then_some(record.round);
+            }
+            Phase::Claimed { .. } => joined = None,
+            Phase::FellBack | Phase::Decided { .. } => {
+                ended = joined.filter(|round| *round == record.round);
+            }
+        }
+    }
+    if ended.is_some() && (!post.messages.is_empty() || answer.source == Source::Replay) {
+        broken.push(format!("post {} does not get what it has waited for", post.number));
+    }
+}
+
 /// A ValidationError is replayed once, and never after it was delivered.
 fn forms(told: &Told<'_>, broken: &mut Vec<String>) {
     // A worker that deduplicates may give the same decision once more, for another round.
@@ -272,7 +300,11 @@ fn recorded(told: &Told<'_>, broken: &mut Vec<String>) {
             // Whoever has claimed it since asks on in this round, or in a new one.
             let is_lost = match told.record_at(post.person, by) {
                 None => true,
-                Some((_, record)) => record.phase == Phase::FellBack && record.round == round,
+                Some((since, record)) => match record.phase {
+                    Phase::FellBack => record.round == round,
+                    Phase::Claimed { .. } => record.round == round && since < *at,
+                    Phase::Decided { .. } => false,
+                },
             };
             if !moves_on && is_lost {
                 broken.push(format!("decision {decision} of message {number} is not recorded"));
