@@ -138,6 +138,14 @@ impl Memory {
         }
     }
 
+    /// The call has moved on to another round elsewhere: what was decided in `round` is forgotten.
+    pub fn leave(&self, call: CallId, round: Round) {
+        let mut state = self.lock();
+        if state.calls.get(&call).is_some_and(|entry| entry.record.decided(round).is_some()) {
+            state.calls.remove(&call);
+        }
+    }
+
     /// What the store knows of `call` takes the place of what was known here.
     fn learn(&self, call: CallId, learned: Recorded, ends: Instant, ended: &Ended) {
         let mut state = self.lock();

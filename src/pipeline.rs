@@ -196,6 +196,9 @@ impl<W: Wire> Pipeline<W> {
         let take = {
             let answer = answer.clone();
             move |counts: Counts| {
+                if counts == Counts::Overtaken {
+                    return;
+                }
                 let first = counts.answer(&answer);
                 if memory.decide(led.call, led.round, &first, clock::now()) && first == answer {
                     ticket.lane.keep(ticket.cache_keys, &decided.decision, reply.cache_control);
@@ -222,6 +225,9 @@ impl<W: Wire> Pipeline<W> {
     fn learn(&self, led: Led, this: Answer) -> impl FnOnce(Counts) + Send + 'static {
         let memory = Arc::clone(&self.memory);
         move |counts| {
+            if counts == Counts::Overtaken {
+                return memory.leave(led.call, led.round);
+            }
             let first = counts.answer(&this);
             if !memory.decide(led.call, led.round, &first, clock::now()) {
                 memory.correct(led.call, led.round, first);

@@ -55,13 +55,16 @@ pub enum Counts {
     This,
     /// A decision that another replica brought first; or the same one, brought before.
     First(Answer),
+    /// The call has moved on to another round: the end counts for those who got it, and for
+    /// nobody else.
+    Overtaken,
 }
 
 impl Counts {
     /// The answer that counts, where `this` was to be written.
     pub fn answer(self, this: &Answer) -> Answer {
         match self {
-            Counts::This => this.clone(),
+            Counts::This | Counts::Overtaken => this.clone(),
             Counts::First(first) => first,
         }
     }

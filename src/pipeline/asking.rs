@@ -230,9 +230,13 @@ impl<W: Wire> Pipeline<W> {
             }
             return Some((counts, is_this));
         };
+        let is_overtaken = counts == Counts::Overtaken;
         let first = counts.answer(&answer);
         let is_first = first == answer;
         let (counts, is_this) = lead.decide(first, clock::now());
+        if is_overtaken {
+            self.memory.leave(led.call, led.round);
+        }
         Some((counts, is_first && is_this))
     }
 }

@@ -55,7 +55,7 @@ impl<S: Store> Inner<S> {
         let mut settle = Settle::Write(settling.revision, settling.record());
         loop {
             settle = match settle {
-                Settle::Leave => return Ok(Counts::This),
+                Settle::Leave => return Ok(Counts::Overtaken),
                 Settle::Decided(answer) => return Ok(Counts::First(answer)),
                 Settle::Write(revision, record) => {
                     let write = self.write(StoreOperation::Record, call, revision, &record, end);

@@ -461,6 +461,22 @@ async fn a_decision_made_while_the_store_was_away_is_recorded_when_it_is_back() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_decisions_made_without_the_store_become_one_when_it_is_back() {
+    let (store, a, b) = two("", &[Worker::Says(CONTINUE)], &[Worker::Says(BLOCK)]);
+    store.set_available(false);
+    let first = a.post(CLAIMS).await;
+    let second = b.post(CLAIMS).await;
+    assert_ne!(first.body, second.body);
+    pass(1_000).await;
+    store.set_available(true);
+    pass(1_000).await;
+    let (first, second) = (a.post(CLAIMS).await, b.post(CLAIMS).await);
+    assert_eq!((&*first.source, &*second.source), ("replay", "replay"));
+    assert_eq!(first.body, second.body);
+    assert_eq!((a.got().len(), b.got().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nine_at_once_at_three_replicas_are_one_call() {
     let store = Arc::new(FakeStore::new());
     let replica = || Bridge::replica("", &[Worker::SaysAfter(100, CONTINUE)], &store);

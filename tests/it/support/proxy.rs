@@ -101,9 +101,12 @@ async fn carry(mut near: TcpStream, port: u16, mut state: watch::Receiver<State>
         let (far_read, far_write) = far.split();
         let there = pump(near_read, far_write, state.clone());
         let back = pump(far_read, near_write, state.clone());
+        let ended = async { drop(state.wait_for(|state| state.generation != generation).await) };
         tokio::select! {
+            // First: what waits must not move on when the flow is set free after a cut.
+            biased;
+            () = ended => {}
             _ = async { tokio::join!(there, back) } => return,
-            () = async { drop(state.wait_for(|state| state.generation != generation).await) } => {}
         }
     }
     if let End::Reset = state.borrow().end {
