@@ -38,7 +38,7 @@ fn one_decision_a_round(told: &Told<'_>, broken: &mut Vec<String>) {
                 && post.answered.as_ref().is_some_and(|(at, answer)| {
                     answer.decision == Some(decision)
                         && answer.reason.is_none()
-                        && told.ran(post.process, 0, at.0)
+                        && told.ran(post.process, post.at.0, at.0)
                 })
         });
         if is_answered && (told.is_sound() || !is_unclaimed(told, *person)) {
@@ -112,8 +112,7 @@ fn windows(told: &Told<'_>, broken: &mut Vec<String>) {
 /// A recorded decision is what everyone gets who asks while it counts.
 fn replayed(told: &Told<'_>, post: &Post, broken: &mut Vec<String>) {
     let Some((answered, answer)) = &post.answered else { return };
-    // A process that has stood still may still know a decision of its own that came second.
-    if !told.ran(post.process, 0, answered.0) {
+    if !told.ran(post.process, post.at.0, answered.0) {
         return;
     }
     let decision_in = |moment: Moment| {
