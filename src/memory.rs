@@ -113,6 +113,8 @@ impl Memory {
                 state.bound(self.entries_max);
                 drop(state);
                 let memory = Some((Arc::clone(self), call));
+                // Should others end that one while it is claimed here, the next has another number.
+                let new_round = Round(self.rounds.next());
                 Begun::Lead(Lead { memory, round, new_round, unanswered, form, ..Lead::alone() })
             }
         }
