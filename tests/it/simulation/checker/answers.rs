@@ -58,7 +58,10 @@ fn is_what_it_says(told: &Told<'_>, post: &Post, answer: &Answer) -> Result<(), 
             Said::Nonsense | Said::Failure | Said::NobodyListens => false,
         })
     };
-    let (here, decision) = (Some(post.process), answer.decision);
+    // Who has joined another process gets what that one had in its cache.
+    let has_joined = told.foreign_claims(post, answered).next().is_some();
+    let here = Some(post.process).filter(|_| !has_joined);
+    let decision = answer.decision;
     let ok = match (answer.source, answer.reason) {
         (Source::Worker | Source::Replay, None) => decision.is_some() && came(None, decision),
         (Source::Cache, Some(_)) if answer.is_about_form() => false,

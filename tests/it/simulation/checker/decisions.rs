@@ -11,6 +11,9 @@ use crate::simulation::{
     plan::Class,
 };
 
+/// The longest pause before what could not be written is tried again.
+const TRIED_AGAIN_AFTER: i64 = 5_000;
+
 pub(super) fn check(told: &Told<'_>, broken: &mut Vec<String>) {
     one_decision_a_round(told, broken);
     windows(told, broken);
@@ -38,7 +41,9 @@ fn one_decision_a_round(told: &Told<'_>, broken: &mut Vec<String>) {
                 && post.answered.as_ref().is_some_and(|(at, answer)| {
                     answer.decision == Some(decision)
                         && answer.reason.is_none()
-                        && told.ran(post.process, post.at.0, at.0)
+                        // A process that has stood still may know a late decision of a round
+                        // that others have left.
+                        && told.ran(post.process, 0, at.0)
                 })
         });
         if is_answered && (told.is_sound() || !is_unclaimed(told, *person)) {
@@ -257,7 +262,7 @@ fn forms(told: &Told<'_>, broken: &mut Vec<String>) {
 fn settled_after<'a>(told: &'a Told<'_>) -> Option<impl Fn(i64) -> i64 + 'a> {
     let forgot = told.run.history.events.iter().any(|event| event.what == What::StoreForgot);
     let is_known = told.store_is_healthy || told.run.class == Class::StoreOutages;
-    let noticed = i64::try_from(told.run.plan.notices_after).unwrap() + 1_500;
+    let noticed = i64::try_from(told.run.plan.notices_after).unwrap() + 1_500 + TRIED_AGAIN_AFTER;
     (is_known && !forgot).then_some(move |at: i64| {
         let mut at = at;
         for (start, end) in &told.outages {

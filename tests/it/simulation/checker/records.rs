@@ -80,11 +80,11 @@ fn may_replace(
             let goes_on = same_round && after.unanswered >= before.unanswered;
             if goes_on { Ok(()) } else { Err("after a fallback the round does not go on") }
         }
-        (Phase::Claimed { process, until }, Phase::FellBack) => {
+        (Phase::Claimed { .. }, Phase::FellBack) => {
             if !same_round {
                 return Err("a fallback ends another round");
             }
-            if is_asking(told, person, *process, *until, at) {
+            if is_asking(told, person, before, at) {
                 return Err("a fallback ends the claim of somebody who asks");
             }
             Ok(())
@@ -105,24 +105,27 @@ fn may_replace(
 fn knows(told: &Told<'_>, person: usize, decision: u32, process: usize, at: Moment) -> bool {
     told.posts.iter().any(|post| {
         let mine = (post.person, post.process) == (person, process);
-        let got = post
-            .answered
-            .as_ref()
-            .is_some_and(|(answered, answer)| *answered < at && answer.decision == Some(decision));
+        let got = post.answered.as_ref().is_some_and(|(answered, answer)| {
+            // While the store fails, a round may have two decisions.
+            let is_it = answer.decision == Some(decision);
+            *answered < at && answer.is_about_form() && (is_it || !told.store_is_healthy)
+        });
         let is_replay = |(_, answer): &(Moment, Answer)| answer.source == Source::Replay;
         let is_replayed = post.answered.as_ref().is_some_and(is_replay);
         mine && got && (is_replayed || post.delivered.is_some_and(|delivered| delivered < at))
     })
 }
 
-/// Whether the request that claimed until then still asks.
-fn is_asking(told: &Told<'_>, person: usize, process: usize, until: i64, at: Moment) -> bool {
+/// Whether the request that claimed by this record still asks. Two claims of one process within a
+/// millisecond end at the same time; the later one counts more messages.
+fn is_asking(told: &Told<'_>, person: usize, claimed: &Kept, at: Moment) -> bool {
+    let Phase::Claimed { process, .. } = claimed.phase else { return false };
     let start = told.posts.iter().filter(|post| (post.person, post.process) == (person, process));
     let claims = start.filter(|post| {
         told.between(post.at, at).any(|(_, what)| match what {
             What::Asked { process: who, person: whose, record } => {
                 (*who, *whose) == (process, person)
-                    && matches!(record.phase, Phase::Claimed { until: then, .. } if then == until)
+                    && (&record.phase, record.unanswered) == (&claimed.phase, claimed.unanswered)
             }
             _ => false,
         })
