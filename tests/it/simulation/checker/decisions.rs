@@ -41,9 +41,7 @@ fn one_decision_a_round(told: &Told<'_>, broken: &mut Vec<String>) {
                 && post.answered.as_ref().is_some_and(|(at, answer)| {
                     answer.decision == Some(decision)
                         && answer.reason.is_none()
-                        // A process that has stood still may know a late decision of a round
-                        // that others have left.
-                        && told.ran(post.process, 0, at.0)
+                        && told.ran(post.process, post.at.0, at.0)
                 })
         });
         if is_answered && (told.is_sound() || !is_unclaimed(told, *person)) {
