@@ -83,7 +83,7 @@ async fn rolls(store: Store, server: &NatsServer, scenario: &str) {
     let mut fleet = Fleet::start(Setup::at(&[server.url()], store), 3).await;
     let history = Arc::clone(&fleet.history);
     let _worker = Worker::start(&history, &server.url()).await;
-    let _slow = BadClients::start(&fleet, 10);
+    let slow = BadClients::start(&fleet, 10);
     let endpoints = Arc::clone(&fleet.endpoints);
     let goal = calls_of(scenario);
     let calls = tokio::spawn(calls(history, endpoints, goal));
@@ -97,6 +97,7 @@ async fn rolls(store: Store, server: &NatsServer, scenario: &str) {
     calls.await.unwrap();
     println!("{restarts} restarts, the longest took {longest:?} of a grace of {GRACE:?}");
     assert!(longest < GRACE + Duration::from_secs(1), "{longest:?}");
+    drop(slow);
     until("the rest is idle", async || {
         let in_flight = fleet.sum("requests_in_flight{connector=\"entra\"}").await;
         (in_flight == 0.0).then_some(())
