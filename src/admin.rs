@@ -93,6 +93,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
         "nats": {
             "connected": wire.is_connected(),
             "server_version": wire.server_version(),
+            "missing_rights": wire.missing_rights(),
         },
         "store": admin.pipeline.store_is_available().map(|available| json!({"available": available})),
         "calls": {"remembered": calls, "messages_waiting": waiting, "messages_late": late},

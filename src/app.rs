@@ -14,7 +14,8 @@ use crate::{
     http::{
         Endpoint, Front,
         connection::Progress,
-        listener::{self, Limits},
+        listener::{self, Terms},
+        peer::{CertificateRules, Peer},
     },
     lane::{Lane, Sharing},
     lifecycle::{self, Phase, Stop, Stopping, Timetable},
@@ -95,8 +96,7 @@ impl App {
         };
         let (listener, address) = listen("listen", config.listen)?;
         let (admin_listener, admin_address) = listen("admin_listen", config.admin_listen)?;
-        let (wire, link) =
-            nats::new(&config, secrets.nats.clone()).map_err(|error| internal(&error))?;
+        let (wire, link) = nats::new(&config, &secrets).map_err(|error| internal(&error))?;
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
         let memory = Memory::new(window, config.calls.max_entries);
@@ -128,6 +128,11 @@ impl App {
         let front = Front {
             pipeline: Arc::clone(&pipeline),
             endpoints: endpoints.collect(),
+            certificates: CertificateRules {
+                authorities: secrets.client_authorities.clone(),
+                trusted_proxies: config.forwarded.trusted_proxies.clone(),
+                header: config.forwarded.header.clone(),
+            },
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
@@ -176,23 +181,30 @@ impl App {
         background.spawn(kept_up(move || {
             Arc::clone(&decisions).share(Arc::clone(&sharing.0), sharing.1.clone())
         }));
+        let rights = (Arc::clone(&pipeline), config.clone(), metrics.clone());
+        background.spawn(kept_up(move || {
+            nats::check_rights(Arc::clone(&rights.0), rights.1.clone(), rights.2.clone())
+        }));
         background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
         let keeper = Arc::clone(&pipeline);
         background.spawn(async move { keeper.keep().await });
+        let server_tls = self.secrets.server_tls.clone();
         let secrets_metrics = metrics.clone();
         background.spawn(async move { self.secrets.keep(secrets_metrics).await });
         background.spawn(serve_admin(self.admin_listener, &config, &metrics, admin));
 
-        let limits = Limits::new(config.read_timeout, config.max_connections);
+        let terms =
+            Terms { tls: server_tls, ..Terms::plain(config.read_timeout, config.max_connections) };
         let serve = || {
             let listener = self.listener.try_clone()?;
             let front = Arc::clone(&front);
-            let service = move |request: Request<Incoming>, progress: Arc<Progress>| {
-                let front = Arc::clone(&front);
-                async move { front.handle(request, &progress).await }
-            };
-            let (limits, metrics) = (limits.clone(), metrics.clone());
-            Ok(listener::serve(listener, limits, metrics, stopping.clone(), service))
+            let service =
+                move |request: Request<Incoming>, progress: Arc<Progress>, peer: Arc<Peer>| {
+                    let front = Arc::clone(&front);
+                    async move { front.handle(request, &progress, &peer).await }
+                };
+            let (terms, metrics) = (terms.clone(), metrics.clone());
+            Ok(listener::serve(listener, terms, metrics, stopping.clone(), service))
         };
         let helpers: Vec<_> = (1..serving_threads())
             .map(|_| serve().and_then(serve_on_a_thread))
@@ -281,12 +293,12 @@ fn serve_admin(
     metrics: &Metrics,
     admin: Arc<Admin>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let limits = Limits::new(config.read_timeout, ADMIN_CONNECTIONS_MAX);
+    let terms = Terms::plain(config.read_timeout, ADMIN_CONNECTIONS_MAX);
     let metrics = metrics.clone();
     // Probes are answered to the very end.
     let (never, stopping) = lifecycle::new();
     let router = admin::router(admin);
-    let service = move |request: Request<Incoming>, _: Arc<Progress>| {
+    let service = move |request: Request<Incoming>, _: Arc<Progress>, _: Arc<Peer>| {
         let mut router = router.clone();
         async move {
             match router.call(request.map(axum::body::Body::new)).await {
@@ -297,7 +309,7 @@ fn serve_admin(
     };
     async move {
         let _never = never;
-        if let Err(error) = listener::serve(listener, limits, metrics, stopping, service).await {
+        if let Err(error) = listener::serve(listener, terms, metrics, stopping, service).await {
             tracing::error!(%error, "the administration port is closed");
         }
     }

@@ -28,9 +28,11 @@ Usage:
       validates a configuration and prints it with all defaults; with --files
       also reads the files that it names
   connector-bridge send URL [--protocol P] [--step S] [--claims FILE]
-                        [--user U --password-file F]
+                        [--user U --password-file F] [--api-key-file F]
+                        [--cert F --key F] [--ca F]
       plays the caller once and prints what the person would see
-      (defaults: --protocol entra, --step before-create, sample claims)
+      (defaults: --protocol entra, --step before-create, sample claims, the
+      certificate authorities of the system)
   connector-bridge demo [--once] [--nats-server PATH]
       starts a nats-server, an example worker and the bridge, and plays sample
       sign-ups; with --once it ends after them

@@ -2,16 +2,25 @@
 //!
 //! Secrets are named by file and not read here; see [`crate::secrets`].
 
+mod auth;
 mod connectors;
 mod effective;
+mod nats;
 mod section;
 mod units;
 mod warnings;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use self::section::Fault;
+use http::HeaderName;
+use ipnet::IpNet;
+
 use self::section::{Faults, Section};
+pub use self::{
+    auth::{AuthSettings, BasicSettings, CredentialSettings},
+    nats::{NatsAuth, NatsSettings, NatsTlsSettings},
+    section::Fault,
+};
 use crate::domain::connector::Connector;
 
 /// All settings, checked.
@@ -31,6 +40,10 @@ pub struct Config {
     pub drain_delay: Duration,
     /// The longest time from the signal to stop to the end.
     pub shutdown_grace: Duration,
+    /// HTTPS, where the bridge itself serves it.
+    pub tls: Option<TlsSettings>,
+    /// Client certificates that proxies pass on.
+    pub forwarded: ForwardedSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// The message bus.
@@ -71,28 +84,6 @@ pub enum LogFormat {
     Text,
 }
 
-/// The message bus.
-#[derive(Clone, Debug)]
-pub struct NatsSettings {
-    /// `nats://host:port`, at least one, without credentials.
-    pub servers: Vec<String>,
-    /// How the bridge shows who it is.
-    pub auth: NatsAuth,
-    /// The first tokens of the subjects that replies come to.
-    pub inbox_prefix: String,
-}
-
-/// How the bridge shows a NATS server who it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum NatsAuth {
-    None,
-    CredentialsFile(PathBuf),
-    NkeyFile(PathBuf),
-    UserAndPassword { user: String, password_file: PathBuf },
-    TokenFile(PathBuf),
-}
-
 /// Where calls are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallStore {
@@ -128,22 +119,24 @@ pub struct ConnectorSettings {
     pub auth: AuthSettings,
 }
 
-/// Who may call a connector.
+/// HTTPS without a proxy in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuthSettings {
-    /// Anyone. Has to be written out.
-    None,
-    /// Whoever knows one of these.
-    Basic(Vec<BasicSettings>),
+pub struct TlsSettings {
+    /// The chain of certificates that callers are shown, the own one first, as PEM.
+    pub cert_file: PathBuf,
+    /// Its private key, as PEM.
+    pub key_file: PathBuf,
+    /// The authorities of callers' certificates, as PEM. Without them none is asked for.
+    pub client_ca_file: Option<PathBuf>,
 }
 
-/// One user name and where its password is.
+/// Client certificates that proxies pass on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BasicSettings {
-    /// The user name.
-    pub username: String,
-    /// The file that holds the password.
-    pub password_file: PathBuf,
+pub struct ForwardedSettings {
+    /// From whom they count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they come.
+    pub header: HeaderName,
 }
 
 /// Every fault of a configuration.
@@ -179,11 +172,12 @@ impl Config {
     }
 
     fn read(root: Section<'_>) -> Self {
-        for key in ["playground_listen", "tls", "events"] {
+        for key in ["playground_listen", "events"] {
             root.refuse(key, NOT_YET);
         }
-        root.refuse_filled_list("trusted_proxies", NOT_YET);
-        root.value("forwarded_certificate_header", |text| Ok(text.to_owned()));
+        let (tls, forwarded) = (tls(&root), forwarded(&root));
+        let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let certificates_come = asks_for_certificates || !forwarded.trusted_proxies.is_empty();
         let listen = root.or("listen", SocketAddr::from(([0, 0, 0, 0], 8080)), units::address);
         let admin = root.or("admin_listen", SocketAddr::from(([0, 0, 0, 0], 9090)), units::address);
         if listen == admin && listen.port() != 0 {
@@ -206,14 +200,16 @@ impl Config {
                 units::duration(HOUR),
             ),
             log: log(&root),
-            nats: nats(&root),
+            nats: nats::read(&root),
             trust_incoming_traces: root.sub("traces").is_some_and(|traces| {
                 let trusted = traces.or("trust_incoming", false, units::boolean);
                 traces.finish();
                 trusted
             }),
             calls: calls(&root),
-            connectors: connectors::read(&root),
+            connectors: connectors::read(&root, certificates_come),
+            tls,
+            forwarded,
         };
         root.finish();
         config
@@ -243,48 +239,25 @@ const LEVELS: [(&str, LogLevel); 5] = [
 
 const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];
 
-fn nats(root: &Section<'_>) -> NatsSettings {
-    let mut nats = NatsSettings {
-        servers: vec!["nats://127.0.0.1:4222".to_owned()],
-        auth: NatsAuth::None,
-        inbox_prefix: "_INBOX_connector_bridge".to_owned(),
-    };
-    let Some(section) = root.sub("nats") else { return nats };
-    section.refuse("tls", NOT_YET);
-    section.refuse_empty_list("servers", "must name at least one server");
-    if let Some(servers) = section.list("servers", units::nats_url) {
-        nats.servers = servers;
-    }
-    nats.inbox_prefix = section.or("inbox_prefix", nats.inbox_prefix, units::subject_prefix);
-    let credentials = section.value("credentials_file", units::path);
-    let nkey = section.value("nkey_file", units::path);
-    let user = section.value("user", units::text);
-    let password = section.value("password_file", units::path);
-    let token = section.value("token_file", units::path);
-    if user.is_some() != password.is_some() {
-        section.fault("user", "goes together with password_file");
-    }
-    let user = user.zip(password);
-    let ways: Vec<NatsAuth> = [
-        credentials.map(NatsAuth::CredentialsFile),
-        nkey.map(NatsAuth::NkeyFile),
-        user.map(|(user, password_file)| NatsAuth::UserAndPassword { user, password_file }),
-        token.map(NatsAuth::TokenFile),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if ways.len() > 1 {
-        section.fault(
-            "",
-            "has more than one of credentials_file, nkey_file, user with password_file, token_file",
-        );
-    }
-    if let Some(way) = ways.into_iter().next() {
-        nats.auth = way;
-    }
+/// HTTPS, where it is configured.
+fn tls(root: &Section<'_>) -> Option<TlsSettings> {
+    let section = root.sub("tls")?;
+    let cert_file = section.required("cert_file", units::path);
+    let key_file = section.required("key_file", units::path);
+    let client_ca_file = section.value("client_ca_file", units::path);
     section.finish();
-    nats
+    Some(TlsSettings { cert_file: cert_file?, key_file: key_file?, client_ca_file })
+}
+
+fn forwarded(root: &Section<'_>) -> ForwardedSettings {
+    ForwardedSettings {
+        trusted_proxies: root.list("trusted_proxies", units::network).unwrap_or_default(),
+        header: root.or(
+            "forwarded_certificate_header",
+            HeaderName::from_static("x-forwarded-client-cert"),
+            units::header_name,
+        ),
+    }
 }
 
 const STORES: [(&str, CallStore); 2] =

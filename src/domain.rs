@@ -19,6 +19,7 @@ pub mod problem;
 pub mod protocol;
 pub mod record;
 pub mod reply;
+pub mod rights;
 pub mod seal;
 pub mod sending;
 pub mod settling;

@@ -4,6 +4,7 @@ pub mod connection;
 mod head;
 pub mod listener;
 mod media_type;
+pub mod peer;
 pub mod refusal;
 
 use std::{
@@ -26,6 +27,7 @@ use http_body_util::BodyExt;
 use self::{
     connection::{AnswerBody, Progress},
     media_type::is_json_in_utf8,
+    peer::{CertificateRules, Peer},
     refusal::Refusal,
 };
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
     clock,
     domain::{
         call_id::HashKey,
+        credentials::AuthFailure,
         outcome::{Outcome, Reason},
         problem::Problem,
         trace_context::TraceContext,
@@ -41,7 +44,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{Answered, Pipeline},
     random::Random,
-    secrets::{Auth, Live},
+    secrets::{Auth, Live, Presented},
     wire::Wire,
 };
 
@@ -71,6 +74,8 @@ pub struct Front<W> {
     pub pipeline: Arc<Pipeline<W>>,
     /// The connectors by name.
     pub endpoints: HashMap<Box<str>, Endpoint>,
+    /// Which certificates of callers count.
+    pub certificates: CertificateRules,
     /// The key of the hash behind call ids.
     pub hash_key: Arc<Live<HashKey>>,
     /// What is counted.
@@ -92,6 +97,7 @@ impl<W: Wire> Front<W> {
         self: &Arc<Self>,
         request: Request<B>,
         progress: &Arc<Progress>,
+        peer: &Peer,
     ) -> Response<AnswerBody>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -108,7 +114,7 @@ impl<W: Wire> Front<W> {
         let Some(endpoint) = self.endpoint(request.uri().path()) else {
             return self.refuse(None, progress, Refusal::UnknownPath);
         };
-        let call = match self.read(endpoint, request, arrived).await {
+        let call = match self.read(endpoint, request, arrived, peer).await {
             Ok(call) => Arc::new(call),
             Err(refusal) => return self.refuse(Some(endpoint), progress, refusal),
         };
@@ -148,6 +154,7 @@ impl<W: Wire> Front<W> {
         endpoint: &Endpoint,
         request: Request<B>,
         arrived: Instant,
+        peer: &Peer,
     ) -> Result<Call, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -155,11 +162,7 @@ impl<W: Wire> Front<W> {
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
-        let authorization = request.headers().get_all(AUTHORIZATION);
-        endpoint
-            .auth
-            .check(authorization.iter().map(HeaderValue::as_bytes))
-            .map_err(Refusal::Unauthorized)?;
+        self.authenticate(endpoint, &request, peer).map_err(Refusal::Credentials)?;
         if !is_json_in_utf8(request.headers()) {
             return Err(Refusal::MediaType);
         }
@@ -173,6 +176,21 @@ impl<W: Wire> Front<W> {
         let body = body.ok_or(Refusal::BodyTimeout)??;
         let lane = Arc::clone(&endpoint.lane);
         Call::read(lane, arrived, body, &self.hash_key.get(), trace).map_err(Refusal::Json)
+    }
+
+    fn authenticate<B>(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<B>,
+        peer: &Peer,
+    ) -> Result<(), AuthFailure> {
+        let (headers, now) = (request.headers(), clock::wall());
+        endpoint.auth.check(Presented {
+            authorization: headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes),
+            query: request.uri().query(),
+            certificate: || peer.certificate(&self.certificates, headers, now),
+            now,
+        })
     }
 
     /// The whole body. One that came in one piece is not copied.
@@ -230,8 +248,8 @@ impl<W: Wire> Front<W> {
         if let Some(Endpoint { lane, .. }) = endpoint {
             let taken = clock::now() - arrived;
             lane.metrics.refused(refusal.status().as_u16(), taken);
-            if let Refusal::Unauthorized(fault) = refusal {
-                lane.metrics.auth_failed("basic", fault);
+            if let Refusal::Credentials(failure) = refusal {
+                lane.metrics.auth_failed(failure);
             }
             let connector = lane.connector.name.as_str();
             let (status, ms) = (refusal.status().as_u16(), milliseconds(taken));
@@ -257,8 +275,11 @@ impl<W: Wire> Front<W> {
         }
         match refusal {
             Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
-            Refusal::Unauthorized(_) => drop(headers.insert(WWW_AUTHENTICATE, CHALLENGE)),
-            Refusal::TwoLengths
+            Refusal::Credentials(failure) if !failure.is_known_caller() => {
+                drop(headers.insert(WWW_AUTHENTICATE, CHALLENGE));
+            }
+            Refusal::Credentials(_)
+            | Refusal::TwoLengths
             | Refusal::Host
             | Refusal::TargetTooLong
             | Refusal::UnknownPath

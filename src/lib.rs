@@ -22,6 +22,7 @@ pub mod room;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;
 
 /// The version of this program.

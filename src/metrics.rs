@@ -11,7 +11,10 @@ use prometheus::{
 
 pub use self::{
     connector::{CallResult, ConnectorMetrics, MessageResult},
-    labels::{ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, StoreOperation, StoreResult},
+    labels::{
+        CertificateRole, ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, StoreOperation,
+        StoreResult,
+    },
 };
 use crate::domain::connector::Connector;
 
@@ -34,6 +37,7 @@ pub struct Metrics {
     connection_events: IntCounterVec,
     log_messages: IntCounterVec,
     credentials_loaded: IntGaugeVec,
+    certificate_not_after: IntGaugeVec,
     store_operations: IntCounterVec,
     /// 1 while the store that is configured can be used, and where none is.
     pub store_available: IntGauge,
@@ -111,6 +115,7 @@ impl Metrics {
             connection_events: new.counters("nats_connection_events_total", "What happened to the NATS connection", &["event"])?,
             log_messages: new.counters("log_messages_total", "Log lines by level", &["level"])?,
             credentials_loaded: new.int_gauges("credentials_loaded_timestamp_seconds", "When secret files of a kind were last taken over", &["kind"])?,
+            certificate_not_after: new.int_gauges("tls_certificate_not_after_timestamp_seconds", "When the first certificate of this role ends; only where there is one", &["role"])?,
             nats_connected: new.int_gauge("nats_connected", "1 while there is a NATS connection")?,
             last_reload_successful: new.int_gauge("config_last_reload_successful", "0 after a changed secret file could not be taken over")?,
             ready: new.int_gauge("ready", "1 while the bridge is ready")?,
@@ -170,6 +175,11 @@ impl Metrics {
     /// Secret files of this kind, one of [`SECRET_KINDS`], were taken over at this Unix time.
     pub fn credentials_loaded(&self, kind: &'static str, unix_seconds: i64) {
         self.credentials_loaded.with_label_values(&[kind]).set(unix_seconds);
+    }
+
+    /// The first certificate of this role ends at this Unix time.
+    pub fn certificate_ends(&self, role: CertificateRole, unix_seconds: i64) {
+        self.certificate_not_after.with_label_values(&[role.label()]).set(unix_seconds);
     }
 
     /// Everything in the Prometheus text format.

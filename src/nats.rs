@@ -9,6 +9,7 @@ mod decisions;
 mod discovery;
 mod link;
 mod requests;
+mod rights;
 mod store;
 
 use std::{
@@ -23,11 +24,12 @@ use async_nats::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use self::{bucket::Bucket, requests::TOKEN_MARK, store::Health};
+use self::{bucket::Bucket, requests::TOKEN_MARK, rights::Missing, store::Health};
 pub use self::{
     decisions::{CHANGES_MAX, Decisions},
     discovery::{WORKERS_ASKED_EVERY, count_workers},
     link::Link,
+    rights::check_rights,
     store::keep_store,
 };
 use crate::{
@@ -37,7 +39,7 @@ use crate::{
     inbox::{Arrival, Inbox, Token},
     pipeline::Pipeline,
     random::Random,
-    secrets::NatsIdentity,
+    secrets::Secrets,
     wire::{Message, NotSent, Wire},
 };
 
@@ -67,11 +69,12 @@ pub struct NatsWire {
     /// Where calls are shared, if they are.
     calls: Option<Bucket>,
     health: Health,
+    missing_rights: Missing,
     random: Random,
 }
 
 /// A wire that is not connected yet, and what connects it. Fails where no attempt makes sense.
-pub fn new(config: &Config, identity: NatsIdentity) -> std::io::Result<(NatsWire, Link)> {
+pub fn new(config: &Config, secrets: &Secrets) -> std::io::Result<(NatsWire, Link)> {
     let settings = &config.nats;
     let calls = bucket::of_calls(config);
     let servers: Vec<ServerAddr> =
@@ -82,20 +85,26 @@ pub fn new(config: &Config, identity: NatsIdentity) -> std::io::Result<(NatsWire
     let link = Link {
         servers,
         peers: Mutex::default(),
-        identity,
+        identity: secrets.nats.clone(),
+        tls: secrets.nats_tls.clone(),
         prefix,
         inbox: inbox.clone(),
         client: sender,
     };
     let (requests, health) = (Inbox::default(), Health::default());
-    let random = Random::default();
-    Ok((NatsWire { client, inbox, requests, calls, health, random }, link))
+    let (missing_rights, random) = (Missing::default(), Random::default());
+    Ok((NatsWire { client, inbox, requests, calls, health, missing_rights, random }, link))
 }
 
 impl NatsWire {
     /// The version of the server that the connection is to, where there was one.
     pub fn server_version(&self) -> Option<String> {
         self.client()?.try_server_info().map(|info| info.version)
+    }
+
+    /// Rights that the server does not grant, as far as it says.
+    pub fn missing_rights(&self) -> Vec<String> {
+        self.missing_rights.get()
     }
 
     /// The name of this process in reply subjects.

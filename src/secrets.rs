@@ -3,29 +3,33 @@
 //! Whole contents are compared, not dates, so that swapped symbolic links (as Kubernetes swaps
 //! them) and restored dates are noticed too. A broken new file keeps the old secret in force.
 
+mod auth;
 mod nats;
+mod opening;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-pub use self::nats::NatsIdentity;
-use self::nats::Signer;
+use zeroize::Zeroizing;
+
+use self::opening::Opening;
+pub use self::{
+    auth::{Auth, Presented},
+    nats::NatsIdentity,
+};
 use crate::{
     clock,
-    config::{AuthSettings, BasicSettings, Config, ConfigError, Fault, NatsAuth},
-    domain::{
-        call_id::HashKey,
-        connector::ConnectorName,
-        credentials::{AuthFault, BasicCredential, Credentials},
-        seal::SealKeys,
-    },
-    metrics::Metrics,
+    config::{Config, ConfigError},
+    domain::{call_id::HashKey, connector::ConnectorName, seal::SealKeys},
+    metrics::{CertificateRole, Metrics},
+    tls::{ClientAuthorities, ClientTls, ServerTls},
 };
 
 /// How often files are looked at. Together with the slowest look this stays below the 5 s within
@@ -35,8 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The largest secret.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// The shortest secret that keys are made of.
-const KEY_BYTES_MIN: usize = 32;
+/// What is in a file. Its memory is cleared when it is no longer needed.
+type Secret = Zeroizing<Vec<u8>>;
 
 /// Why a secret cannot be used. Says nothing about what is in the file.
 #[derive(Debug)]
@@ -52,9 +56,10 @@ impl fmt::Display for SecretFault {
 }
 
 /// The secret in `file`, without one trailing line break.
-fn read(file: &Path) -> Result<Vec<u8>, SecretFault> {
+fn read(file: &Path) -> Result<Secret, SecretFault> {
     let fault = |what: String| SecretFault { file: file.to_owned(), what };
-    let mut secret = Vec::new();
+    // Room for the largest, so that no copy is left behind where it grows.
+    let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
     File::open(file)
         .and_then(|opened| opened.take(SECRET_BYTES_MAX + 1).read_to_end(&mut secret))
         .map_err(|error| fault(reason(&error)))?;
@@ -67,7 +72,10 @@ fn read(file: &Path) -> Result<Vec<u8>, SecretFault> {
             secret.pop();
         }
     }
-    if secret.is_empty() { Err(fault("is empty".to_owned())) } else { Ok(secret) }
+    if secret.is_empty() {
+        return Err(fault("is empty".to_owned()));
+    }
+    Ok(Zeroizing::new(secret.as_slice().to_vec()))
 }
 
 fn reason(error: &io::Error) -> String {
@@ -75,7 +83,7 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// Makes something of the contents of some files, in their order.
-type Build<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, Unfit> + Send + Sync>;
+type Build<T> = Box<dyn Fn(&[Secret]) -> Result<T, Unfit> + Send + Sync>;
 
 /// Which of the files holds something that cannot be used, and why.
 struct Unfit {
@@ -94,14 +102,14 @@ pub struct Live<T> {
     kind: &'static str,
     files: Vec<PathBuf>,
     build: Build<T>,
-    current: RwLock<(Vec<Vec<u8>>, Arc<T>)>,
+    current: RwLock<(Vec<Secret>, Arc<T>)>,
 }
 
 impl<T> Live<T> {
     fn open(
         kind: &'static str,
         files: Vec<PathBuf>,
-        build: impl Fn(&[Vec<u8>]) -> Result<T, Unfit> + Send + Sync + 'static,
+        build: impl Fn(&[Secret]) -> Result<T, Unfit> + Send + Sync + 'static,
     ) -> Result<Self, Vec<(usize, SecretFault)>> {
         let (mut contents, mut faults) = (Vec::new(), Vec::new());
         for (at, file) in files.iter().enumerate() {
@@ -113,10 +121,7 @@ impl<T> Live<T> {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let value = build(&contents).map_err(|Unfit { at, what }| {
-            let file = files.get(at).cloned().unwrap_or_default();
-            vec![(at, SecretFault { file, what })]
-        })?;
+        let value = build(&contents).map_err(|unfit| vec![(unfit.at, fault_in(&files, unfit))])?;
         let current = RwLock::new((contents, Arc::new(value)));
         Ok(Self { kind, files, build: Box::new(build), current })
     }
@@ -127,12 +132,24 @@ impl<T> Live<T> {
     }
 }
 
+fn fault_in(files: &[PathBuf], Unfit { at, what }: Unfit) -> SecretFault {
+    SecretFault { file: files.get(at).cloned().unwrap_or_default(), what }
+}
+
+/// What came of a look at some files.
+struct Looked {
+    /// Something new is in force.
+    changed: bool,
+    /// What is broken; of that, what was in force before still is.
+    faults: Vec<SecretFault>,
+}
+
 /// A secret that can change while the bridge runs.
 trait Reload: Send + Sync {
     fn kind(&self) -> &'static str;
 
-    /// Looks at the files. Returns whether something new is in force.
-    fn reload(&self) -> Result<bool, SecretFault>;
+    /// Looks at the files. One that cannot be read does not keep the others from being taken over.
+    fn reload(&self) -> Looked;
 }
 
 impl<T: Send + Sync> Reload for Live<T> {
@@ -140,35 +157,28 @@ impl<T: Send + Sync> Reload for Live<T> {
         self.kind
     }
 
-    fn reload(&self) -> Result<bool, SecretFault> {
-        let contents = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-        if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == contents {
-            return Ok(false);
+    fn reload(&self) -> Looked {
+        let before = self.current.read().unwrap_or_else(PoisonError::into_inner).0.clone();
+        let (mut contents, mut faults) = (Vec::with_capacity(before.len()), Vec::new());
+        for (file, before) in self.files.iter().zip(&before) {
+            contents.push(read(file).unwrap_or_else(|fault| {
+                faults.push(fault);
+                before.clone()
+            }));
         }
-        let value = (self.build)(&contents).map_err(|Unfit { at, what }| {
-            let file = self.files.get(at).cloned().unwrap_or_default();
-            SecretFault { file, what }
-        })?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (contents, Arc::new(value));
-        Ok(true)
-    }
-}
-
-/// Who may call one connector.
-#[derive(Clone)]
-pub enum Auth {
-    /// Anyone.
-    Anyone,
-    /// Whoever knows one of the credentials.
-    Basic(Arc<Live<Credentials>>),
-}
-
-impl Auth {
-    /// Checks the values of all `Authorization` headers of a request.
-    pub fn check<'a>(&self, headers: impl Iterator<Item = &'a [u8]>) -> Result<(), AuthFault> {
-        match self {
-            Auth::Anyone => Ok(()),
-            Auth::Basic(credentials) => credentials.get().check(headers),
+        if contents == before {
+            return Looked { changed: false, faults };
+        }
+        match (self.build)(&contents) {
+            Ok(value) => {
+                let current = (contents, Arc::new(value));
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+                Looked { changed: true, faults }
+            }
+            Err(unfit) => {
+                faults.push(fault_in(&self.files, unfit));
+                Looked { changed: false, faults }
+            }
         }
     }
 }
@@ -181,209 +191,111 @@ pub struct Secrets {
     pub seal_keys: Arc<Live<SealKeys>>,
     /// Who may call, by connector.
     pub auth: Vec<(ConnectorName, Auth)>,
+    /// What callers are shown, where the bridge itself serves HTTPS.
+    pub server_tls: Option<Arc<Live<ServerTls>>>,
+    /// The authorities of callers' certificates, where they are asked for.
+    pub client_authorities: Option<Arc<Live<ClientAuthorities>>>,
     /// How the bridge shows itself to NATS.
     pub nats: NatsIdentity,
+    /// TLS to NATS, where it is configured.
+    pub nats_tls: Option<Arc<Live<ClientTls>>>,
     reloads: Vec<Arc<dyn Reload>>,
 }
 
 impl Secrets {
     /// Reads all files that `config` names. Reports every fault at once, by the path of its key.
     pub fn open(config: &Config) -> Result<Self, ConfigError> {
-        let mut opening = Opening { faults: Vec::new(), reloads: Vec::new() };
-        let hash_key = opening.hash_key(config);
-        let key = process_key();
-        let mut auth = Vec::new();
-        for settings in &config.connectors {
-            let name = &settings.connector.name;
-            let credentials = match &settings.auth {
-                AuthSettings::None => Some(Auth::Anyone),
-                AuthSettings::Basic(entries) => {
-                    opening.basic(&format!("connectors.{name}.auth"), entries, key).map(Auth::Basic)
-                }
-            };
-            auth.extend(credentials.map(|credentials| (name.clone(), credentials)));
-        }
-        let seal_keys = opening.seal_keys(config);
-        let nats = opening.nats(&config.nats.auth);
-        match (hash_key, seal_keys, nats, opening.faults.is_empty()) {
-            (Some(hash_key), Some(seal_keys), Some(nats), true) => {
-                Ok(Self { hash_key, seal_keys, auth, nats, reloads: opening.reloads })
-            }
-            (_, _, _, _) => Err(ConfigError(opening.faults)),
-        }
+        let mut opening = Opening::new(config)?;
+        let hash_key = opening.hash_key();
+        let auth = opening.auth();
+        let seal_keys = opening.seal_keys();
+        let server_tls = opening.server_tls();
+        let client_authorities = opening.client_authorities();
+        let nats = opening.nats();
+        let nats_tls = opening.nats_tls();
+        let reloads = opening.finish()?;
+        let (Some(hash_key), Some(seal_keys), Some(nats)) = (hash_key, seal_keys, nats) else {
+            return Err(ConfigError(Vec::new())); // each of them has its fault by now
+        };
+        Ok(Self {
+            hash_key,
+            seal_keys,
+            auth,
+            server_tls,
+            client_authorities,
+            nats,
+            nats_tls,
+            reloads,
+        })
     }
 
     /// Looks at all files again and again, forever.
     pub async fn keep(&self, metrics: Metrics) {
         for secret in &self.reloads {
-            metrics.credentials_loaded(secret.kind(), unix_seconds());
+            metrics.credentials_loaded(secret.kind(), unix_seconds(clock::wall()));
         }
-        let mut faulty = false;
+        let mut known = BTreeSet::new();
         loop {
+            for (role, ends) in self.certificate_ends() {
+                metrics.certificate_ends(role, unix_seconds(ends));
+            }
             tokio::time::sleep(LOOK_EVERY).await;
             let (secrets, metrics) = (self.reloads.clone(), metrics.clone());
             // Files may lie on a disk that hangs.
-            let looked = tokio::task::spawn_blocking(move || look(&secrets, &metrics, faulty));
-            faulty = looked.await.unwrap_or(true);
+            let looked = tokio::task::spawn_blocking(move || look(&secrets, &metrics, &known));
+            known = looked.await.unwrap_or_default();
         }
+    }
+
+    /// When the certificates end that the bridge has.
+    fn certificate_ends(&self) -> impl Iterator<Item = (CertificateRole, SystemTime)> {
+        let server = self.server_tls.as_ref().map(|tls| tls.get().ends);
+        let client_ca = self.client_authorities.as_ref().map(|authorities| authorities.get().ends);
+        let nats = self.nats_tls.as_ref().map(|tls| tls.get());
+        [
+            (CertificateRole::Server, server),
+            (CertificateRole::ClientCa, client_ca),
+            (CertificateRole::NatsCa, nats.as_ref().and_then(|tls| tls.authorities_end)),
+            (CertificateRole::NatsClient, nats.as_ref().and_then(|tls| tls.own_ends)),
+        ]
+        .into_iter()
+        .filter_map(|(role, ends)| Some((role, ends?)))
     }
 }
 
-/// Looks at all files once. Returns whether one is faulty.
-fn look(secrets: &[Arc<dyn Reload>], metrics: &Metrics, was_faulty: bool) -> bool {
-    let mut faulty = false;
+/// Looks at all files once. Returns what is broken; what was `known` to be is not logged again.
+fn look(
+    secrets: &[Arc<dyn Reload>],
+    metrics: &Metrics,
+    known: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let mut broken = BTreeSet::new();
     for secret in secrets {
         let kind = secret.kind();
-        match secret.reload() {
-            Ok(false) => {}
-            Ok(true) => {
-                metrics.credentials_loaded(kind, unix_seconds());
-                tracing::info!(kind, "took over a changed secret file");
+        let looked = secret.reload();
+        if looked.changed {
+            metrics.credentials_loaded(kind, unix_seconds(clock::wall()));
+            tracing::info!(kind, "took over a changed secret file");
+        }
+        for fault in looked.faults {
+            let fault = fault.to_string();
+            if !known.contains(&fault) {
+                tracing::error!(
+                    kind,
+                    fault,
+                    "a changed secret file is broken; the old one stays in force"
+                );
             }
-            Err(fault) => {
-                if !was_faulty {
-                    tracing::error!(kind, %fault, "a changed secret file is broken; the old one stays in force");
-                }
-                faulty = true;
-            }
+            broken.insert(fault);
         }
     }
-    metrics.last_reload_successful.set(i64::from(!faulty));
-    faulty
+    metrics.last_reload_successful.set(i64::from(broken.is_empty()));
+    broken
 }
 
-fn unix_seconds() -> i64 {
-    let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// A key that only this process knows, from the randomness that the standard library asks the
-/// operating system for.
-fn process_key() -> [u8; 32] {
-    use std::hash::{BuildHasher, RandomState};
-    let mut hasher = blake3::Hasher::new_derive_key("connector-bridge 2026-11 process key");
-    for round in 0..4_u64 {
-        hasher.update(&RandomState::new().hash_one(round).to_be_bytes());
-    }
-    hasher.finalize().into()
-}
-
-struct Opening {
-    faults: Vec<Fault>,
-    reloads: Vec<Arc<dyn Reload>>,
-}
-
-impl Opening {
-    fn open<T: Send + Sync + 'static>(
-        &mut self,
-        kind: &'static str,
-        files: Vec<PathBuf>,
-        key_of: impl Fn(usize) -> String,
-        build: impl Fn(&[Vec<u8>]) -> Result<T, Unfit> + Send + Sync + 'static,
-    ) -> Option<Arc<Live<T>>> {
-        match Live::open(kind, files, build) {
-            Ok(live) => {
-                let live = Arc::new(live);
-                if !live.files.is_empty() {
-                    self.reloads.push(Arc::clone(&live) as Arc<dyn Reload>);
-                }
-                Some(live)
-            }
-            Err(faults) => {
-                self.faults.extend(faults.into_iter().map(|(at, fault)| Fault {
-                    path: key_of(at),
-                    line: None,
-                    what: fault.to_string(),
-                }));
-                None
-            }
-        }
-    }
-
-    fn hash_key(&mut self, config: &Config) -> Option<Arc<Live<HashKey>>> {
-        let files = config.calls.hash_key_file.iter().cloned().collect();
-        self.open(
-            "hash_key",
-            files,
-            |_| "calls.hash_key_file".to_owned(),
-            |secrets| match secrets.first() {
-                None => Ok(HashKey::public()),
-                Some(secret) if secret.len() >= KEY_BYTES_MIN => Ok(HashKey::from_secret(secret)),
-                Some(_) => Err(format!("is shorter than {KEY_BYTES_MIN} bytes").into()),
-            },
-        )
-    }
-
-    fn seal_keys(&mut self, config: &Config) -> Option<Arc<Live<SealKeys>>> {
-        let files = config.calls.encryption_key_files.clone();
-        let key_of = |at| format!("calls.encryption_key_files[{at}]");
-        self.open("encryption_key", files, key_of, |secrets| {
-            match secrets.iter().position(|secret| secret.len() < KEY_BYTES_MIN) {
-                Some(at) => {
-                    Err(Unfit { at, what: format!("is shorter than {KEY_BYTES_MIN} bytes") })
-                }
-                None => Ok(SealKeys::from_secrets(secrets.iter().map(Vec::as_slice))),
-            }
-        })
-    }
-
-    fn basic(
-        &mut self,
-        path: &str,
-        entries: &[BasicSettings],
-        key: [u8; 32],
-    ) -> Option<Arc<Live<Credentials>>> {
-        let files = entries.iter().map(|entry| entry.password_file.clone()).collect();
-        let usernames: Vec<String> = entries.iter().map(|entry| entry.username.clone()).collect();
-        let key_of = |at| format!("{path}.basic[{at}].password_file");
-        self.open("basic", files, key_of, move |passwords| {
-            let credentials: Vec<BasicCredential> = usernames
-                .iter()
-                .zip(passwords)
-                .map(|(username, password)| BasicCredential::new(username, password))
-                .collect();
-            Ok(Credentials::new(key, &credentials))
-        })
-    }
-
-    fn nats(&mut self, auth: &NatsAuth) -> Option<NatsIdentity> {
-        Some(match auth {
-            NatsAuth::None => NatsIdentity::None,
-            NatsAuth::CredentialsFile(file) => NatsIdentity::Nkey(self.nats_file(
-                "credentials_file",
-                file,
-                Signer::from_credentials,
-            )?),
-            NatsAuth::NkeyFile(file) => {
-                NatsIdentity::Nkey(self.nats_file("nkey_file", file, Signer::from_seed)?)
-            }
-            NatsAuth::UserAndPassword { user, password_file } => {
-                let password = self.nats_file("password_file", password_file, text)?;
-                NatsIdentity::UserAndPassword(user.clone(), password)
-            }
-            NatsAuth::TokenFile(file) => {
-                NatsIdentity::Token(self.nats_file("token_file", file, text)?)
-            }
-        })
-    }
-
-    fn nats_file<T: Send + Sync + 'static>(
-        &mut self,
-        key: &'static str,
-        file: &Path,
-        read: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
-    ) -> Option<Arc<Live<T>>> {
-        let build = move |secrets: &[Vec<u8>]| {
-            let secret = secrets.first().map(Vec::as_slice).unwrap_or_default();
-            let secret = std::str::from_utf8(secret).map_err(|_| "is not UTF-8".to_owned())?;
-            read(secret).map_err(Unfit::from)
-        };
-        self.open("nats", vec![file.to_owned()], |_| format!("nats.{key}"), build)
-    }
-}
-
-fn text(secret: &str) -> Result<String, String> {
-    Ok(secret.to_owned())
 }
 
 #[cfg(test)]
@@ -432,6 +344,20 @@ connectors:
         fs::remove_dir_all(folder).unwrap();
     }
 
+    /// Whether `password` is right now.
+    fn is_right(secrets: &Secrets, password: &str) -> bool {
+        let [(_, auth)] = &secrets.auth[..] else { panic!("one connector") };
+        let encoded = data_encoding::BASE64.encode(format!("u:{password}").as_bytes());
+        let header = format!("Basic {encoded}");
+        let presented = Presented {
+            authorization: [header.as_bytes()].into_iter(),
+            query: None,
+            certificate: || Ok(None),
+            now: UNIX_EPOCH,
+        };
+        auth.check(presented).is_ok()
+    }
+
     #[test]
     fn a_changed_file_is_taken_over_and_a_broken_one_keeps_the_old() {
         let folder = folder("reload");
@@ -439,26 +365,28 @@ connectors:
             fs::write(folder.join(file), secret).unwrap();
         }
         let secrets = Secrets::open(&config(&folder)).unwrap();
-        let [(_, auth)] = &secrets.auth[..] else { panic!("one connector") };
-        let check = |password: &str| {
-            let encoded = data_encoding::BASE64.encode(format!("u:{password}").as_bytes());
-            auth.check([format!("Basic {encoded}").as_bytes()].into_iter()).is_ok()
-        };
+        let check = |password: &str| is_right(&secrets, password);
         assert!(check("one") && check("two") && !check("three"));
 
-        let metrics = Metrics::new().unwrap();
+        let (metrics, none) = (Metrics::new().unwrap(), BTreeSet::new());
+        let look = || look(&secrets.reloads, &metrics, &none).len();
         // As Kubernetes does it: another file takes the name.
         fs::write(folder.join("next"), "three").unwrap();
         fs::rename(folder.join("next"), folder.join("old")).unwrap();
-        assert!(!look(&secrets.reloads, &metrics, false));
+        assert_eq!(look(), 0);
         assert!(!check("one") && check("two") && check("three"));
 
         fs::write(folder.join("old"), "").unwrap();
-        assert!(look(&secrets.reloads, &metrics, false));
+        assert_eq!(look(), 1);
         assert!(check("three"), "the old secret stays in force");
         assert_eq!(metrics.last_reload_successful.get(), 0);
+        fs::write(folder.join("new"), "five").unwrap();
+        fs::write(folder.join("hash"), "short").unwrap();
+        assert_eq!(look(), 2);
+        assert!(check("three") && check("five"), "a broken file holds up no other");
         fs::write(folder.join("old"), "four").unwrap();
-        assert!(!look(&secrets.reloads, &metrics, true));
+        fs::write(folder.join("hash"), "h".repeat(32)).unwrap();
+        assert_eq!(look(), 0);
         assert!(check("four") && metrics.last_reload_successful.get() == 1);
         fs::remove_dir_all(folder).unwrap();
     }

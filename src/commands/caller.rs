@@ -14,7 +14,11 @@ use http::{
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use crate::{
     clock,
@@ -23,6 +27,7 @@ use crate::{
         json::Object,
         protocol::{Protocol, Step},
     },
+    tls::ClientTls,
 };
 
 /// The largest answer that is read.
@@ -35,6 +40,10 @@ pub(super) struct Caller {
     pub(super) step: &'static Step,
     /// User name and password.
     pub(super) basic: Option<(String, Vec<u8>)>,
+    /// Goes into the URL.
+    pub(super) api_key: Option<Vec<u8>>,
+    /// For https.
+    pub(super) tls: Option<ClientTls>,
 }
 
 /// An answer, or why there is none.
@@ -93,9 +102,22 @@ impl Caller {
 
     async fn exchange(&self, claims: &[u8]) -> Result<HttpAnswer, String> {
         let host = self.url.host().ok_or("the URL has no host")?;
-        let port = self.url.port_u16().unwrap_or(80);
-        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
+        let name = host.trim_matches(['[', ']']);
+        let port = self.url.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
+        let stream = TcpStream::connect((name, port)).await;
         let stream = stream.map_err(|error| format!("no connection: {error}"))?;
+        let Some(tls) = &self.tls else { return self.exchange_over(stream, host, claims).await };
+        let stream = tls.connect(name, stream).await;
+        let stream = stream.map_err(|error| format!("no TLS connection: {error}"))?;
+        self.exchange_over(stream, host, claims).await
+    }
+
+    async fn exchange_over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        host: &str,
+        claims: &[u8],
+    ) -> Result<HttpAnswer, String> {
         let broken = |error: hyper::Error| format!("the connection broke: {error}");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
@@ -109,7 +131,12 @@ impl Caller {
     }
 
     fn request(&self, host: &str, claims: &[u8]) -> Result<Request<Full<Bytes>>, String> {
-        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
+        let mut path = self.url.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        if let Some(key) = &self.api_key {
+            path.push(if self.url.query().is_some() { '&' } else { '?' });
+            path.push_str("code=");
+            path.extend(percent_encode(key, NON_ALPHANUMERIC));
+        }
         let authority = self.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let mut request = Request::post(path)
             .header(HOST, authority)

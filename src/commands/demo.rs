@@ -120,7 +120,7 @@ async fn play(folder: &Folder, bridge: &str) -> Result<bool, Failure> {
         let url: Uri = url.parse().map_err(|_| Failure::Internal(format!("{url:?}")))?;
         let password = if sample.knows_password { folder.1.as_str() } else { "guessed" };
         let basic = Some((USER.to_owned(), password.as_bytes().to_vec()));
-        let caller = Caller { url, protocol, step, basic };
+        let caller = Caller { url, protocol, step, basic, api_key: None, tls: None };
         let heard = caller.call(sample.claims.as_bytes()).await;
         let seen = caller.seen(&heard.answer);
         let source = heard.answer.as_ref().ok().and_then(|answer| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    AuthSettings, BasicSettings, ConnectorSettings, HOUR, NOT_YET,
+    ConnectorSettings, HOUR, auth,
     section::Section,
     units::{self, Parsed},
 };
@@ -33,7 +33,7 @@ pub(super) fn default_word(default: DefaultAnswer) -> &'static str {
     DEFAULTS.iter().find(|(_, answer)| *answer == default).map_or("", |(word, _)| *word)
 }
 
-pub(super) fn read(root: &Section<'_>) -> Vec<ConnectorSettings> {
+pub(super) fn read(root: &Section<'_>, certificates_come: bool) -> Vec<ConnectorSettings> {
     if !root.has("connectors") {
         root.fault("connectors", "there must be at least one connector");
     }
@@ -48,14 +48,18 @@ pub(super) fn read(root: &Section<'_>) -> Vec<ConnectorSettings> {
         if parsed.is_none() {
             section.fault(&name, "the name of a connector is 1 to 64 of A-Z, a-z, 0-9, _ and -");
         }
-        connectors.extend(self::connector(parsed, connector));
+        connectors.extend(self::connector(parsed, connector, certificates_come));
     }
     connectors
 }
 
 /// Reads everything, so that every fault is found, before giving up for want of a name or a step.
-fn connector(name: Option<ConnectorName>, section: Section<'_>) -> Option<ConnectorSettings> {
-    let protocol = required(&section, "protocol", protocol);
+fn connector(
+    name: Option<ConnectorName>,
+    section: Section<'_>,
+    certificates_come: bool,
+) -> Option<ConnectorSettings> {
+    let protocol = section.required("protocol", protocol);
     let step = step(&section, protocol);
     let subject = section.value("subject", |text| {
         let fault = || format!("{text:?} is not a subject that can be published to");
@@ -65,7 +69,7 @@ fn connector(name: Option<ConnectorName>, section: Section<'_>) -> Option<Connec
     let max_in_flight = section.or("max_in_flight", 1024, units::number(1..=1_000_000));
     let grace = section.or("grace", Duration::from_millis(500), units::duration(HOUR));
     let identify_by = section.list("identify_by", claim_name).unwrap_or_default();
-    let auth = auth(&section);
+    let auth = auth::read(&section, certificates_come);
     let claims = claims(&section);
     let fallback = fallback(&section, step);
     let breaker = breaker(&section);
@@ -90,28 +94,22 @@ fn connector(name: Option<ConnectorName>, section: Section<'_>) -> Option<Connec
     Some(ConnectorSettings { connector, auth: auth? })
 }
 
-fn required<T>(section: &Section<'_>, key: &str, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
-    if !section.has(key) {
-        section.fault(key, "must be written");
-    }
-    section.value(key, parse)
-}
-
 fn protocol(name: &str) -> Parsed<&'static Protocol> {
     let names = || PROTOCOLS.map(|protocol| protocol.name).join(", ");
     Protocol::named(name).ok_or_else(|| format!("{name:?} is none of {}", names()))
 }
 
 fn step(section: &Section<'_>, protocol: Option<&'static Protocol>) -> Option<&'static Step> {
-    required(section, "step", |name| match protocol {
-        // Without a protocol there is one fault already; which steps there are is not known.
-        None => Ok(None),
-        Some(protocol) => protocol.step(name).map(Some).ok_or_else(|| {
-            let names: Vec<&str> = protocol.steps.iter().map(|step| step.name).collect();
-            format!("{name:?} is no step of {}; it has {}", protocol.name, names.join(", "))
-        }),
-    })
-    .flatten()
+    section
+        .required("step", |name| match protocol {
+            // Without a protocol there is one fault already; which steps there are is not known.
+            None => Ok(None),
+            Some(protocol) => protocol.step(name).map(Some).ok_or_else(|| {
+                let names: Vec<&str> = protocol.steps.iter().map(|step| step.name).collect();
+                format!("{name:?} is no step of {}; it has {}", protocol.name, names.join(", "))
+            }),
+        })
+        .flatten()
 }
 
 fn deadline(protocol: Option<&'static Protocol>) -> impl Fn(&str) -> Parsed<Duration> {
@@ -135,39 +133,6 @@ fn returned_claim_name(text: &str) -> Parsed<String> {
         return Err(format!("{text:?} is not a claim"));
     }
     claim_name(text)
-}
-
-fn auth(section: &Section<'_>) -> Option<AuthSettings> {
-    if !section.has("auth") {
-        section.fault("auth", "must be written; \"auth: none\" lets everyone call");
-        return None;
-    }
-    if let Some(word) = section.word("auth") {
-        if word != "none" {
-            section.fault("auth", format!("{word:?} is neither none nor a mapping"));
-        }
-        return Some(AuthSettings::None);
-    }
-    let auth = section.sub("auth")?;
-    auth.refuse_filled_list("api_key_files", NOT_YET);
-    auth.refuse_filled_list("client_certificates", NOT_YET);
-    let entries = auth.sections("basic").unwrap_or_default();
-    if entries.is_empty() {
-        auth.fault("basic", "there must be at least one user name with a password_file");
-    }
-    let basic = entries.into_iter().filter_map(basic).collect();
-    auth.finish();
-    Some(AuthSettings::Basic(basic))
-}
-
-fn basic(entry: Section<'_>) -> Option<BasicSettings> {
-    let username = required(&entry, "username", |text| match text.contains(':') {
-        true => Err("a user name cannot hold a colon (RFC 7617)".to_owned()),
-        false => units::text(text),
-    });
-    let password_file = required(&entry, "password_file", units::path);
-    entry.finish();
-    Some(BasicSettings { username: username?, password_file: password_file? })
 }
 
 fn claims(section: &Section<'_>) -> ClaimRules {

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{
-    AuthSettings, Config, ConnectorSettings, FORMATS, LEVELS, NatsAuth, STORES,
+    AuthSettings, BasicSettings, Config, ConnectorSettings, FORMATS, LEVELS, NatsAuth, STORES,
     connectors::default_word,
     units::{write_duration, write_size},
 };
+use crate::domain::credentials::certificate::Listed;
 
 pub(super) fn yaml(config: &Config) -> String {
     let mut text = String::new();
@@ -44,7 +45,7 @@ fn value(config: &Config) -> Value {
     if let Some(file) = &config.calls.hash_key_file {
         calls.insert("hash_key_file".to_owned(), path(file));
     }
-    Value::Object(object([
+    let mut root = object([
         ("listen", config.listen.to_string().into()),
         ("admin_listen", config.admin_listen.to_string().into()),
         ("max_body", write_size(config.max_body).into()),
@@ -52,12 +53,26 @@ fn value(config: &Config) -> Value {
         ("max_connections", config.max_connections.into()),
         ("drain_delay", write_duration(config.drain_delay).into()),
         ("shutdown_grace", write_duration(config.shutdown_grace).into()),
+        (
+            "trusted_proxies",
+            config.forwarded.trusted_proxies.iter().map(ToString::to_string).collect(),
+        ),
+        ("forwarded_certificate_header", config.forwarded.header.as_str().into()),
         ("log", json!({"level": word(config.log.level), "format": format.map(|(word, _)| word)})),
         ("nats", nats(config)),
         ("traces", json!({"trust_incoming": config.trust_incoming_traces})),
         ("calls", Value::Object(calls)),
         ("connectors", Value::Object(connectors)),
-    ]))
+    ]);
+    if let Some(tls) = &config.tls {
+        let mut files =
+            object([("cert_file", path(&tls.cert_file)), ("key_file", path(&tls.key_file))]);
+        files.extend(
+            tls.client_ca_file.iter().map(|file| ("client_ca_file".to_owned(), path(file))),
+        );
+        root.insert("tls".to_owned(), Value::Object(files));
+    }
+    Value::Object(root)
 }
 
 fn nats(config: &Config) -> Value {
@@ -76,6 +91,15 @@ fn nats(config: &Config) -> Value {
             add("user", user.as_str().into());
             add("password_file", path(password_file));
         }
+    }
+    if let Some(tls) = &nats.tls {
+        let mut files = Map::new();
+        files.extend(tls.ca_file.iter().map(|file| ("ca_file".to_owned(), path(file))));
+        if let Some((cert_file, key_file)) = &tls.own {
+            files.insert("cert_file".to_owned(), path(cert_file));
+            files.insert("key_file".to_owned(), path(key_file));
+        }
+        section.insert("tls".to_owned(), Value::Object(files));
     }
     Value::Object(section)
 }
@@ -106,13 +130,6 @@ fn connector(settings: &ConnectorSettings) -> Value {
     if let Some(returned) = &connector.claims.returned {
         claims.insert("return".to_owned(), json!(returned));
     }
-    let auth = match &settings.auth {
-        AuthSettings::None => "none".into(),
-        AuthSettings::Basic(entries) => {
-            let entry = |entry: &super::BasicSettings| json!({"username": entry.username, "password_file": path(&entry.password_file)});
-            json!({"basic": entries.iter().map(entry).collect::<Vec<_>>()})
-        }
-    };
     Value::Object(object([
         ("protocol", connector.protocol.name.into()),
         ("step", connector.step.name.into()),
@@ -121,7 +138,7 @@ fn connector(settings: &ConnectorSettings) -> Value {
         ("max_in_flight", connector.max_in_flight.into()),
         ("grace", write_duration(connector.grace).into()),
         ("identify_by", json!(connector.identify_by)),
-        ("auth", auth),
+        ("auth", auth(&settings.auth)),
         ("claims", Value::Object(claims)),
         ("fallback", Value::Object(fallback)),
         (
@@ -132,6 +149,22 @@ fn connector(settings: &ConnectorSettings) -> Value {
             }),
         ),
     ]))
+}
+
+fn auth(auth: &AuthSettings) -> Value {
+    let settings = match auth {
+        AuthSettings::None => return "none".into(),
+        AuthSettings::Credentials(settings) => settings,
+    };
+    let basic = |entry: &BasicSettings| json!({"username": entry.username, "password_file": path(&entry.password_file)});
+    let certificate = |listed: &Listed| match listed {
+        Listed::Fingerprint(fingerprint) => json!({"sha256": fingerprint.to_string()}),
+        Listed::Subject(subject) => json!({"subject": subject.to_string()}),
+    };
+    let basic: Value = settings.basic.iter().map(basic).collect();
+    let api_keys: Value = settings.api_key_files.iter().map(|file| path(file)).collect();
+    let certificates: Value = settings.client_certificates.iter().map(certificate).collect();
+    json!({"basic": basic, "api_key_files": api_keys, "client_certificates": certificates})
 }
 
 fn object<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {

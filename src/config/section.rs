@@ -149,6 +149,32 @@ impl<'a> Section<'a> {
         self.value(key, parse).unwrap_or(default)
     }
 
+    /// The value at `key`, which must be written.
+    pub(super) fn required<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if !self.has(key) {
+            self.fault(key, "must be written");
+        }
+        self.value(key, parse)
+    }
+
+    /// The values at two keys of which none is of use alone.
+    pub(super) fn both<T, U>(
+        &self,
+        first: &str,
+        parse_first: impl Fn(&str) -> Result<T, String>,
+        second: &str,
+        parse_second: impl Fn(&str) -> Result<U, String>,
+    ) -> Option<(T, U)> {
+        if self.has(first) != self.has(second) {
+            self.fault(first, format!("goes together with {second}"));
+        }
+        self.value(first, parse_first).zip(self.value(second, parse_second))
+    }
+
     /// The list of values at `key`; `None` where it is not written. An empty list is a fault only
     /// where the caller says so.
     pub(super) fn list<T>(
@@ -225,13 +251,6 @@ impl<'a> Section<'a> {
     /// A key that must not be written.
     pub(super) fn refuse(&self, key: &str, why: &str) {
         if self.has(key) {
-            self.fault(key, why);
-        }
-    }
-
-    /// A list that must be empty.
-    pub(super) fn refuse_filled_list(&self, key: &str, why: &str) {
-        if self.items(key).is_some_and(|items| !items.is_empty()) {
             self.fault(key, why);
         }
     }

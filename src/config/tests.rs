@@ -127,13 +127,8 @@ fn text_that_is_no_configuration_is_one_clear_fault() {
 
 #[test]
 fn what_this_version_does_not_have_is_refused_and_not_ignored() {
-    let rows = [
-        "tls: {cert_file: x}",
-        "events: {subject: x}",
-        "playground_listen: 127.0.0.1:8081",
-        "trusted_proxies: [10.0.0.0/8]",
-        "nats: {tls: {ca_file: x}}",
-    ];
+    let rows =
+        ["events: {subject: x}", "playground_listen: 127.0.0.1:8081", "nats: {servers: [ws://x]}"];
     for row in rows {
         let faults = faults(&format!("{LEAST}{row}\n"));
         assert!(faults.iter().any(|fault| fault.contains("not supported")), "{row}: {faults:?}");
@@ -146,15 +141,21 @@ fn the_effective_configuration_reads_back_as_itself() {
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
 log: {level: debug, format: text}
-nats: {servers: [nats://a:4222, nats://b:4222], user: bridge, password_file: /secrets/nats}
+nats: {servers: [nats://a:4222, nats://b:4222], user: bridge, password_file: /secrets/nats, tls: {ca_file: /nats/ca, cert_file: /nats/crt, key_file: /nats/key}}
 traces: {trust_incoming: true}
+trusted_proxies: [10.0.0.0/8, "::1"]
+forwarded_certificate_header: SSL-Client-Cert
+tls: {cert_file: /tls/crt, key_file: /tls/key, client_ca_file: /tls/ca}
 calls: {store: jetstream, create: false, encryption_key_files: [/secrets/new, /secrets/old], replay_window: 1m, hash_key_file: /secrets/hash}
 connectors:
   token:
     protocol: b2c
     step: before-token
     deadline: 2500ms
-    auth: {basic: [{username: "b2c", password_file: /secrets/p}]}
+    auth:
+      basic: [{username: "b2c", password_file: /secrets/p}]
+      api_key_files: [/secrets/k]
+      client_certificates: [{sha256: "9F:86:D0:81:88:4C:7D:65:9A:2F:EA:A0:C5:5A:D0:15:A3:BF:4F:1B:2B:0B:82:2C:D1:5D:6C:15:B0:F0:0A:08"}, {subject: 'CN=a, O=Contoso\, Ltd.'}]
     claims: {require: [email], return: [tier, "extension_x"], require_message: 'Say "please"'}
     fallback:
       default: refuse
@@ -192,6 +193,10 @@ connectors:
     ] {
         assert!(warnings.contains(what), "{what} is not in\n{warnings}");
     }
+    let forwarded = "auth: {client_certificates: [{subject: CN=a}]}";
+    let forwarded = format!("{}trusted_proxies: [::1]", LEAST.replace("auth: none", forwarded));
+    let warnings = Config::parse(&forwarded).unwrap().warnings().join("\n");
+    assert!(warnings.contains("connectors.approve.auth.client_certificates: "), "{warnings}");
     let safe = LEAST.replace("auth: none", "auth: {basic: [{username: a, password_file: b}]}");
     let safe = format!("{safe}calls: {{hash_key_file: x}}\n");
     assert_eq!(Config::parse(&safe).unwrap().warnings(), Vec::<String>::new());
@@ -203,9 +208,22 @@ fn what_would_only_fail_later_is_a_fault_now() {
         ("nats: {servers: []}", "nats.servers: must name at least one server"),
         ("admin_listen: 0.0.0.0:8080", "admin_listen: is the same address as listen"),
         ("nats: {token_file: a, nkey_file: b}", "nats: has more than one of"),
+        ("nats: {tls: {key_file: a}}", "nats.tls.cert_file: goes together with key_file"),
+        ("tls: {cert_file: a}", "tls.key_file: must be written"),
+        ("trusted_proxies: [a]", "trusted_proxies[0]: \"a\" is not a network"),
     ] {
         let faults = faults(&format!("{LEAST}{row}\n")).join("\n");
         assert!(faults.contains(fault), "{faults}");
+    }
+    for (auth, fault) in [
+        ("{client_certificates: [{subject: CN=a}]}", "client_certificates: callers cannot show"),
+        ("{client_certificates: [{}]}", "client_certificates[0]: must have one of"),
+        ("{client_certificates: [{subject: a}]}", "client_certificates[0].subject: \"a\" is not"),
+        ("{client_certificates: [{sha256: a}]}", "client_certificates[0].sha256: \"a\" is not"),
+        ("{api_key_files: [a]}", "basic: there must be at least one user name"),
+    ] {
+        let faults = faults(&LEAST.replace("none", auth)).join("\n");
+        assert!(faults.contains(&format!("connectors.approve.auth.{fault}")), "{faults}");
     }
     let languages =
         LEAST.replace("auth: none", "auth: none\n    fallback: {messages: {de: a, DE: b}}");

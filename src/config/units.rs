@@ -1,6 +1,14 @@
 //! How single values are written: durations, sizes, addresses, names.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
+
+use http::HeaderName;
+use ipnet::IpNet;
 
 use crate::domain::decision::{MESSAGE_CHARS_MAX, UserMessage};
 
@@ -141,12 +149,24 @@ pub(super) fn nats_url(text: &str) -> Parsed<String> {
         return Err(format!("{text:?} names no server"));
     }
     match text.parse::<async_nats::ServerAddr>() {
-        Ok(server) if matches!(server.scheme(), "nats") => Ok(text.to_owned()),
-        Ok(server) if matches!(server.scheme(), "tls" | "ws" | "wss") => {
+        Ok(server) if matches!(server.scheme(), "nats" | "tls") => Ok(text.to_owned()),
+        Ok(server) if matches!(server.scheme(), "ws" | "wss") => {
             Err(format!("{text:?}: {} {}", server.scheme(), super::NOT_YET))
         }
         Ok(_) | Err(_) => Err(format!("{text:?} is not a URL as nats://host:4222")),
     }
+}
+
+/// A network, as `10.0.0.0/8`, or a single address.
+pub(super) fn network(text: &str) -> Parsed<IpNet> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse::<IpNet>().or_else(|_| address());
+    network.map_err(|_| format!("{text:?} is not a network as 10.0.0.0/8, nor an IP address"))
+}
+
+/// The name of an HTTP header.
+pub(super) fn header_name(text: &str) -> Parsed<HeaderName> {
+    text.parse().map_err(|_| format!("{text:?} is not the name of a header"))
 }
 
 /// The first tokens of a subject.
@@ -213,7 +233,8 @@ mod tests {
         assert!(!fault.contains("s3cret"), "{fault}");
         assert!(nats_url("nats://nats:4222").is_ok());
         assert!(nats_url("nats.example").is_ok());
-        for bad in ["", "http://x", "tls://nats:4222", "nats://"] {
+        assert!(nats_url("tls://nats:4222").is_ok());
+        for bad in ["", "http://x", "ws://nats:80", "nats://"] {
             assert!(nats_url(bad).is_err(), "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{AuthSettings, CallStore, Config, ConnectorSettings, units::write_duration};
-use crate::domain::fallback::DefaultAnswer;
+use crate::domain::{credentials::certificate::Listed, fallback::DefaultAnswer};
 
 /// Kept back at the end of a shutdown.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
@@ -40,19 +40,29 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     }
     for settings in &config.connectors {
         let name = &settings.connector.name;
-        let texts = connector(settings, config.calls.replay_window);
+        let forwards = !config.forwarded.trusted_proxies.is_empty();
+        let texts = connector(settings, config.calls.replay_window, forwards);
         warnings.extend(texts.into_iter().map(|text| format!("connectors.{name}.{text}")));
     }
     warnings
 }
 
-fn connector(settings: &ConnectorSettings, replay_window: Duration) -> Vec<String> {
+fn connector(settings: &ConnectorSettings, replay_window: Duration, forwards: bool) -> Vec<String> {
     let connector = &settings.connector;
     let fallback = &connector.fallback;
     let mut warnings = Vec::new();
     let mut warn = |text: &str| warnings.push(text.to_owned());
     if settings.auth == AuthSettings::None {
         warn("auth: none lets everyone call");
+    }
+    if let AuthSettings::Credentials(settings) = &settings.auth
+        && forwards
+        && settings.client_certificates.iter().any(|listed| matches!(listed, Listed::Subject(_)))
+    {
+        warn(
+            "auth.client_certificates: a subject name from a proxy is believed as it comes: the \
+             proxies in trusted_proxies must refuse certificates of authorities other than yours",
+        );
     }
     if fallback.default == DefaultAnswer::Continue {
         warn("fallback.default: continue lets people in whom no worker has checked");

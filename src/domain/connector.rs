@@ -108,17 +108,23 @@ impl Subject {
 
     /// Whether a subscription to `pattern` receives what is published here.
     pub fn matches(&self, pattern: &str) -> bool {
-        let mut tokens = self.0.split('.');
-        for wanted in pattern.split('.') {
-            match (wanted, tokens.next()) {
-                (">", Some(_)) => return true,
-                ("*", Some(_)) => {}
-                (wanted, Some(token)) if wanted == token => {}
-                (_, _) => return false,
-            }
-        }
-        tokens.next().is_none()
+        matches(pattern, &self.0)
     }
+}
+
+/// Whether a subscription to `pattern` receives all that is published to `subject`, which may hold
+/// wildcards itself.
+pub(super) fn matches(pattern: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in pattern.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(token)) if token != ">" => {}
+            (wanted, Some(token)) if wanted == token => {}
+            (_, _) => return false,
+        }
+    }
+    tokens.next().is_none()
 }
 
 impl fmt::Display for Subject {

@@ -1,143 +1,194 @@
-//! Who may call: several live credentials, compared in constant time.
+//! Who may call: what the ways to authenticate say of a request, and what follows from that.
+//!
+//! Of `basic` and `client_certificates` one match suffices; an API key is needed in addition where
+//! the connector has one.
 
-use data_encoding::BASE64;
+pub mod api_key;
+pub mod basic;
+pub mod certificate;
+pub mod forwarded;
 
-/// A user name and a password as one value that never shows them.
-#[derive(Clone)]
-pub struct BasicCredential {
-    username: String,
-    password: Vec<u8>,
+/// A key for comparing secrets by their hashes. Random, and known to this process alone, so that
+/// nobody can choose a secret whose hash begins as that of another.
+pub type CompareKey = [u8; 32];
+
+/// A way to authenticate, as callers use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// User name and password.
+    Basic,
+    /// A key in the URL.
+    ApiKey,
+    /// A client certificate.
+    Certificate,
+    /// The request used none of the ways that the connector has.
+    None,
 }
 
-impl BasicCredential {
-    /// As configured.
-    pub fn new(username: &str, password: &[u8]) -> Self {
-        Self { username: username.to_owned(), password: password.to_owned() }
+impl Method {
+    /// The value of a metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Method::Basic => "basic",
+            Method::ApiKey => "api_key",
+            Method::Certificate => "certificate",
+            Method::None => "none",
+        }
     }
 }
 
-/// What is wrong with a request's credentials.
+/// What is wrong with what a request presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthFault {
-    /// There are none.
+    /// It presents nothing.
     Missing,
-    /// They are not what the method prescribes.
+    /// It is not what the method prescribes.
     Malformed,
-    /// They are not configured here.
+    /// It is not configured, or comes from a certificate authority that is not.
     Wrong,
+    /// A certificate that is valid but not listed at this connector.
+    NotListed,
+    /// A certificate that is out of date, or not valid yet.
+    Expired,
 }
 
 impl AuthFault {
-    /// Every fault.
-    pub const ALL: [Self; 3] = [Self::Missing, Self::Malformed, Self::Wrong];
-
     /// The value of a metric's label.
     pub fn label(self) -> &'static str {
         match self {
             AuthFault::Missing => "missing",
             AuthFault::Malformed => "malformed",
             AuthFault::Wrong => "wrong",
+            AuthFault::NotListed => "not_listed",
+            AuthFault::Expired => "expired",
         }
     }
 }
 
-/// The credentials of one connector, as hashes under a key that only this process knows.
-#[derive(Clone)]
-pub struct Credentials {
-    key: [u8; 32],
-    hashes: Vec<blake3::Hash>,
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AuthFailure {
+    /// By which way it tried.
+    pub method: Method,
+    /// What is wrong with that.
+    pub fault: AuthFault,
 }
 
-impl Credentials {
-    /// Any of `credentials` is right. `key` should be random.
-    pub fn new(key: [u8; 32], credentials: &[BasicCredential]) -> Self {
-        let hashes = credentials
-            .iter()
-            .map(|credential| hash(&key, credential.username.as_bytes(), &credential.password))
-            .collect();
-        Self { key, hashes }
-    }
+impl AuthFailure {
+    /// Every failure that there can be.
+    pub const ALL: [Self; 10] = [
+        Self { method: Method::None, fault: AuthFault::Missing },
+        Self { method: Method::Basic, fault: AuthFault::Malformed },
+        Self { method: Method::Basic, fault: AuthFault::Wrong },
+        Self { method: Method::Certificate, fault: AuthFault::Malformed },
+        Self { method: Method::Certificate, fault: AuthFault::Wrong },
+        Self { method: Method::Certificate, fault: AuthFault::NotListed },
+        Self { method: Method::Certificate, fault: AuthFault::Expired },
+        Self { method: Method::ApiKey, fault: AuthFault::Missing },
+        Self { method: Method::ApiKey, fault: AuthFault::Malformed },
+        Self { method: Method::ApiKey, fault: AuthFault::Wrong },
+    ];
 
-    /// Checks the values of all `Authorization` headers of a request (RFC 7617).
+    /// Whether the bridge knows who calls, and does not let them in here: 403 instead of 401.
+    pub fn is_known_caller(self) -> bool {
+        self.fault == AuthFault::NotListed
+    }
+}
+
+/// What one way to authenticate says of a request.
+pub type Verdict = Result<(), AuthFault>;
+
+/// What every way that a connector has says of a request; `None` for a way that it does not have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Verdicts {
+    /// User name and password.
+    pub basic: Option<Verdict>,
+    /// Client certificate.
+    pub certificate: Option<Verdict>,
+    /// Key in the URL.
+    pub api_key: Option<Verdict>,
+}
+
+impl Verdicts {
+    /// Whether the request is let in.
     ///
-    /// The comparison takes the same time whichever credential is right, or none: hashes are
-    /// compared in constant time, and all of them are.
-    pub fn check<'a>(&self, mut headers: impl Iterator<Item = &'a [u8]>) -> Result<(), AuthFault> {
-        let header = headers.next().ok_or(AuthFault::Missing)?;
-        if headers.next().is_some() {
-            return Err(AuthFault::Malformed);
+    /// Where none of several ways fits, the failure is that of the way that the request used;
+    /// where it used both, of the user name and password.
+    pub fn judge(self) -> Result<(), AuthFailure> {
+        let ways = [(Method::Basic, self.basic), (Method::Certificate, self.certificate)];
+        let mut failure = AuthFailure { method: Method::None, fault: AuthFault::Missing };
+        let mut is_known = false;
+        for (method, verdict) in ways {
+            match verdict {
+                Some(Ok(())) => is_known = true,
+                Some(Err(fault))
+                    if failure.fault == AuthFault::Missing && fault != failure.fault =>
+                {
+                    failure = AuthFailure { method, fault };
+                }
+                Some(Err(_)) | None => {}
+            }
         }
-        let (username, password) = basic(header).ok_or(AuthFault::Malformed)?;
-        let presented = hash(&self.key, username.as_bytes(), password.as_bytes());
-        let is_right = self.hashes.iter().fold(false, |right, hash| right | (*hash == presented));
-        if is_right { Ok(()) } else { Err(AuthFault::Wrong) }
+        match (is_known, self.api_key) {
+            (false, _) => Err(failure),
+            (true, None | Some(Ok(()))) => Ok(()),
+            (true, Some(Err(fault))) => Err(AuthFailure { method: Method::ApiKey, fault }),
+        }
     }
 }
 
-/// User name and password, split at the first colon.
-fn basic(header: &[u8]) -> Option<(String, String)> {
-    let (scheme, encoded) = std::str::from_utf8(header).ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = BASE64.decode(encoded.trim_matches(' ').as_bytes()).ok()?;
-    let (username, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    Some((username.to_owned(), password.to_owned()))
-}
-
-fn hash(key: &[u8; 32], username: &[u8], password: &[u8]) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(&(username.len() as u64).to_be_bytes());
-    hasher.update(username);
-    hasher.update(password);
-    hasher.finalize()
+/// Whether `presented` is one of `known`. Takes the same time whichever it is, or none: hashes are
+/// compared in constant time, and all of them are.
+fn is_among(known: &[blake3::Hash], presented: blake3::Hash) -> bool {
+    known.iter().fold(false, |is_among, hash| is_among | (*hash == presented))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn header(scheme: &str, user_and_password: &[u8]) -> Vec<u8> {
-        format!("{scheme} {}", BASE64.encode(user_and_password)).into_bytes()
-    }
-
     #[test]
-    fn one_right_credential_suffices_and_nothing_else_does() {
-        let credentials = Credentials::new(
-            [1; 32],
-            &[
-                BasicCredential::new("entra", "old:pässword".as_bytes()),
-                BasicCredential::new("entra", b"new"),
-            ],
-        );
-        type Row = (&'static str, Vec<Vec<u8>>, Result<(), AuthFault>);
-        let rows: Vec<Row> = vec![
-            ("old, colon inside", vec![header("Basic", "entra:old:pässword".as_bytes())], Ok(())),
-            ("new", vec![header("Basic", b"entra:new")], Ok(())),
-            ("scheme in any case", vec![header("bASIC", b"entra:new")], Ok(())),
-            ("no header", vec![], Err(AuthFault::Missing)),
-            ("two headers", vec![header("Basic", b"entra:new"); 2], Err(AuthFault::Malformed)),
-            ("bearer", vec![header("Bearer", b"entra:new")], Err(AuthFault::Malformed)),
-            ("no scheme", vec![BASE64.encode(b"entra:new").into()], Err(AuthFault::Malformed)),
-            ("not base64", vec![b"Basic %%%".to_vec()], Err(AuthFault::Malformed)),
-            ("no colon", vec![header("Basic", b"entra")], Err(AuthFault::Malformed)),
-            ("not UTF-8", vec![header("Basic", b"entra:\xff")], Err(AuthFault::Malformed)),
-            ("empty", vec![b"".to_vec()], Err(AuthFault::Malformed)),
-            ("wrong user", vec![header("Basic", b"Entra:new")], Err(AuthFault::Wrong)),
-            ("wrong password", vec![header("Basic", b"entra:new ")], Err(AuthFault::Wrong)),
-            ("parts shifted", vec![header("Basic", b"entr:anew")], Err(AuthFault::Wrong)),
-            ("empty password", vec![header("Basic", b"entra:")], Err(AuthFault::Wrong)),
+    fn one_of_basic_and_certificate_suffices_and_an_api_key_is_needed_in_addition() {
+        use AuthFault::{Expired, Malformed, Missing, NotListed, Wrong};
+        use Method::{ApiKey, Basic, Certificate, None as Nothing};
+        const OK: Option<Verdict> = Some(Ok(()));
+        const NO: Option<Verdict> = None;
+        let bad = |fault| Some(Err(fault));
+        let fails = |method, fault| Err(AuthFailure { method, fault });
+        #[rustfmt::skip]
+        let rows = [
+            // basic, certificate, api key
+            (OK, NO, NO, Ok(())),
+            (NO, OK, NO, Ok(())),
+            (OK, bad(Missing), NO, Ok(())),
+            (OK, bad(NotListed), NO, Ok(())),
+            (OK, bad(Expired), NO, Ok(())),
+            (bad(Missing), OK, NO, Ok(())),
+            (bad(Wrong), OK, NO, Ok(())),
+            (bad(Missing), NO, NO, fails(Nothing, Missing)),
+            (NO, bad(Missing), NO, fails(Nothing, Missing)),
+            (bad(Missing), bad(Missing), NO, fails(Nothing, Missing)),
+            (bad(Wrong), NO, NO, fails(Basic, Wrong)),
+            (bad(Malformed), bad(Missing), NO, fails(Basic, Malformed)),
+            (bad(Missing), bad(NotListed), NO, fails(Certificate, NotListed)),
+            (bad(Missing), bad(Expired), NO, fails(Certificate, Expired)),
+            (bad(Wrong), bad(NotListed), NO, fails(Basic, Wrong)),
+            (OK, NO, OK, Ok(())),
+            (OK, NO, bad(Missing), fails(ApiKey, Missing)),
+            (NO, OK, bad(Wrong), fails(ApiKey, Wrong)),
+            (bad(Wrong), NO, OK, fails(Basic, Wrong)),
+            (bad(Missing), bad(Missing), OK, fails(Nothing, Missing)),
+            (bad(Missing), NO, bad(Missing), fails(Nothing, Missing)),
+            (NO, NO, NO, fails(Nothing, Missing)),
+            (NO, NO, OK, fails(Nothing, Missing)),
         ];
-        for (name, headers, wanted) in rows {
-            let got = credentials.check(headers.iter().map(Vec::as_slice));
-            assert_eq!(got, wanted, "{name}");
+        for (basic, certificate, api_key, wanted) in rows {
+            let verdicts = Verdicts { basic, certificate, api_key };
+            assert_eq!(verdicts.judge(), wanted, "{verdicts:?}");
+            if let Err(failure) = wanted {
+                assert!(AuthFailure::ALL.contains(&failure), "{failure:?}");
+                assert_eq!(failure.is_known_caller(), failure.fault == NotListed);
+            }
         }
-    }
-
-    #[test]
-    fn nothing_is_right_where_nothing_is_configured() {
-        let none = Credentials::new([1; 32], &[]);
-        let header = header("Basic", b":");
-        assert_eq!(none.check([header.as_slice()].into_iter()), Err(AuthFault::Wrong));
     }
 }

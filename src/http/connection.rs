@@ -182,11 +182,12 @@ impl<S> Tracked<S> {
         Self { stream, progress, stalled: None }
     }
 
-    fn watch(
+    /// Ends with an error what has waited too long for the client to read.
+    fn watch<T>(
         &mut self,
         context: &mut Context<'_>,
-        wrote: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.stalled = None;
             return wrote;
@@ -243,7 +244,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
 
     /// The HTTP library flushes only when nothing is left to write.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        ready!(self.watch(context, flushed))?;
         self.progress.written();
         Poll::Ready(Ok(()))
     }
@@ -253,6 +255,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
         if self.progress.fault().is_some() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch(context, shut)
     }
 }

@@ -18,18 +18,21 @@ use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
 use super::{
     connection::{Progress, Tracked, WRITE_TIMEOUT},
     head::HeadFault,
+    peer::{Chain, Peer},
     refusal::Refusal,
 };
 use crate::{
     lifecycle::{Phase, Stopping},
     metrics::{Metrics, Rejection},
+    secrets::Live,
+    tls::ServerTls,
 };
 
 /// The largest head, and the most lines in it.
@@ -48,21 +51,23 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection on which nothing came yet is kept after the listener was closed.
 const FIRST_BYTE_PAUSE: Duration = Duration::from_millis(250);
 
-/// What a listener is told.
+/// How a listener takes connections.
 #[derive(Clone)]
-pub struct Limits {
+pub struct Terms {
     /// How long a head may take, and a connection may keep silent.
     pub read_timeout: Duration,
     /// The most connections at once, over all threads.
     pub max_connections: usize,
     /// The connections that there are.
     pub connections: Arc<AtomicUsize>,
+    /// What is shown to clients, where they have to speak TLS.
+    pub tls: Option<Arc<Live<ServerTls>>>,
 }
 
-impl Limits {
-    /// Limits for a listener that shares its connections with no other.
-    pub fn new(read_timeout: Duration, max_connections: usize) -> Self {
-        Self { read_timeout, max_connections, connections: Arc::default() }
+impl Terms {
+    /// Without TLS, for a listener that shares its connections with no other.
+    pub fn plain(read_timeout: Duration, max_connections: usize) -> Self {
+        Self { read_timeout, max_connections, connections: Arc::default(), tls: None }
     }
 }
 
@@ -76,28 +81,45 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Answers connections until told to close, and then those that are open.
 pub async fn serve<S, F, B>(
     listener: std::net::TcpListener,
-    limits: Limits,
+    terms: Terms,
     metrics: Metrics,
     stopping: Stopping,
     service: S,
 ) -> io::Result<()>
 where
-    S: Fn(Request<Incoming>, Arc<Progress>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Request<Incoming>, Arc<Progress>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let listener = TcpListener::from_std(listener)?;
     let mut tasks = tokio::task::JoinSet::new();
-    let take = |tasks: &mut tokio::task::JoinSet<()>, stream| {
-        let Some(place) = Place::take(&limits) else {
+    let take = |tasks: &mut tokio::task::JoinSet<()>, stream, address: SocketAddr| {
+        let Some(place) = Place::take(&terms) else {
             metrics.rejected(Rejection::Connections);
             return;
         };
-        let (limits, metrics, stopping) = (limits.clone(), metrics.clone(), stopping.clone());
+        let (terms, metrics, stopping) = (terms.clone(), metrics.clone(), stopping.clone());
         let service = service.clone();
+        let ip = address.ip();
         tasks.spawn(async move {
-            connection(stream, limits, metrics, stopping, service).await;
+            // Without this, the second segment of an answer would wait for the first to be
+            // acknowledged.
+            drop(TcpStream::set_nodelay(&stream, true));
+            match &terms.tls {
+                None => {
+                    let peer = Arc::new(Peer::new(ip, Vec::new()));
+                    connection(stream, peer, &terms, metrics, stopping, service).await;
+                }
+                Some(tls) => match shake_hands(stream, tls, &terms, &stopping).await {
+                    Some(Ok((stream, chain))) => {
+                        let peer = Arc::new(Peer::new(ip, chain));
+                        connection(stream, peer, &terms, metrics, stopping, service).await;
+                    }
+                    Some(Err(_)) => metrics.rejected(Rejection::TlsHandshake),
+                    None => {}
+                },
+            }
             drop(place);
         });
     };
@@ -109,39 +131,63 @@ where
             () = &mut closed => break,
         };
         match accepted {
-            Ok((stream, _)) => take(&mut tasks, stream),
+            Ok((stream, address)) => take(&mut tasks, stream, address),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
     // For those who connected and were not accepted yet, closing would be a reset.
     let listener = listener.into_std()?;
-    while let Ok((stream, _)) = listener.accept() {
+    while let Ok((stream, address)) = listener.accept() {
         stream.set_nonblocking(true)?;
-        take(&mut tasks, TcpStream::from_std(stream)?);
+        take(&mut tasks, TcpStream::from_std(stream)?, address);
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn connection<S, F, B>(
+/// Nothing where the client went without a word: that is how some look whether anybody listens.
+async fn shake_hands(
     stream: TcpStream,
-    limits: Limits,
+    tls: &Live<ServerTls>,
+    terms: &Terms,
+    stopping: &Stopping,
+) -> Option<io::Result<(impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Chain)>> {
+    let shaken = async {
+        if stream.peek(&mut [0]).await.is_ok_and(|bytes| bytes == 0) {
+            return None;
+        }
+        Some(tls.get().accept(stream).await)
+    };
+    let closed = async {
+        stopping.until(Phase::Closed).await;
+        tokio::time::sleep(FIRST_BYTE_PAUSE).await;
+    };
+    tokio::select! {
+        shaken = shaken => shaken,
+        () = closed => None,
+        () = tokio::time::sleep(terms.read_timeout) => Some(Err(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+async fn connection<C, S, F, B>(
+    stream: C,
+    peer: Arc<Peer>,
+    terms: &Terms,
     metrics: Metrics,
     stopping: Stopping,
     service: S,
 ) where
-    S: Fn(Request<Incoming>, Arc<Progress>) -> F + Send + Sync,
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Fn(Request<Incoming>, Arc<Progress>, Arc<Peer>) -> F + Send + Sync,
     F: Future<Output = Response<B>> + Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // Without this, the second segment of an answer would wait for the first to be acknowledged.
-    drop(stream.set_nodelay(true));
     let progress = Arc::new(Progress::default());
     let tracked = TokioIo::new(Tracked::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| {
-        let response = service(request, Arc::clone(&progress));
+        let response = service(request, Arc::clone(&progress), Arc::clone(&peer));
         let (stopping, progress) = (&stopping, &progress);
         async move {
             let mut response = response.await;
@@ -153,7 +199,7 @@ async fn connection<S, F, B>(
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.read_timeout)
+        .header_read_timeout(terms.read_timeout)
         .max_headers(HEAD_LINES_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(tracked, service);
@@ -207,7 +253,7 @@ fn rejection_of(fault: HeadFault) -> Rejection {
 }
 
 /// The library has not seen the request, so that this is the only answer to it.
-async fn refuse(stream: &mut TcpStream, fault: HeadFault) {
+async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), fault: HeadFault) {
     let (status, refusal) = match fault {
         HeadFault::TwoLengths => ("400 Bad Request", Refusal::TwoLengths),
         HeadFault::LineTooLong => ("414 URI Too Long", Refusal::TargetTooLong),
@@ -223,6 +269,7 @@ async fn refuse(stream: &mut TcpStream, fault: HeadFault) {
     let answer = [head.as_bytes(), &body].concat();
     let write = async {
         stream.write_all(&answer).await?;
+        stream.flush().await?;
         stream.shutdown().await
     };
     if let Ok(Ok(())) = tokio::time::timeout(WRITE_TIMEOUT, write).await {
@@ -232,7 +279,7 @@ async fn refuse(stream: &mut TcpStream, fault: HeadFault) {
 
 /// Reads what is still on its way, so that the answer is not lost to a reset (RFC 9112, section
 /// 9.6).
-async fn read_rest(stream: &mut TcpStream) {
+async fn read_rest(stream: &mut (impl AsyncRead + Unpin)) {
     let (mut rest, mut nowhere) = (stream.take(REST_BYTES_MAX), tokio::io::sink());
     let read = tokio::io::copy(&mut rest, &mut nowhere);
     drop(tokio::time::timeout(REST_TIMEOUT, read).await);
@@ -242,10 +289,10 @@ async fn read_rest(stream: &mut TcpStream) {
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
-    fn take(limits: &Limits) -> Option<Self> {
-        let taken = |taken: usize| (taken < limits.max_connections).then_some(taken + 1);
-        limits.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
-        Some(Self(Arc::clone(&limits.connections)))
+    fn take(terms: &Terms) -> Option<Self> {
+        let taken = |taken: usize| (taken < terms.max_connections).then_some(taken + 1);
+        terms.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
+        Some(Self(Arc::clone(&terms.connections)))
     }
 }
 

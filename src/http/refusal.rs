@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
-    domain::{credentials::AuthFault, json::JsonFault, problem::Problem},
+    domain::{credentials::AuthFailure, json::JsonFault, problem::Problem},
     metrics::Rejection,
 };
 
@@ -21,8 +21,8 @@ pub enum Refusal {
     UnknownPath,
     /// Not POST.
     Method,
-    /// The credentials are missing, malformed or unknown.
-    Unauthorized(AuthFault),
+    /// The credentials are missing, malformed, unknown, or right ones that are not let in here.
+    Credentials(AuthFailure),
     /// Not JSON in UTF-8, by its headers.
     MediaType,
     /// The body is larger than allowed.
@@ -44,7 +44,10 @@ impl Refusal {
             Refusal::TargetTooLong => problem(414, "target_too_long", "Address too long"),
             Refusal::UnknownPath => problem(404, "unknown_path", "Not found"),
             Refusal::Method => problem(405, "method_not_allowed", "Only POST is allowed"),
-            Refusal::Unauthorized(_) => problem(401, "unauthorized", "Unauthorized"),
+            Refusal::Credentials(failure) if failure.is_known_caller() => {
+                problem(403, "forbidden", "Forbidden")
+            }
+            Refusal::Credentials(_) => problem(401, "unauthorized", "Unauthorized"),
             Refusal::MediaType => problem(415, "media_type", "Only JSON in UTF-8 is read"),
             Refusal::TooLarge => problem(413, "too_large", "The body is too large"),
             Refusal::BrokenBody => problem(400, "broken_body", "Bad request"),
@@ -93,7 +96,7 @@ impl Refusal {
             | Refusal::BodyTimeout => true,
             Refusal::UnknownPath
             | Refusal::Method
-            | Refusal::Unauthorized(_)
+            | Refusal::Credentials(_)
             | Refusal::MediaType
             | Refusal::Json(_) => false,
         }
@@ -106,7 +109,7 @@ impl Refusal {
             Refusal::TargetTooLong => Some(Rejection::HeadTooLarge),
             Refusal::UnknownPath => Some(Rejection::UnknownPath),
             Refusal::Method => Some(Rejection::Method),
-            Refusal::Unauthorized(_) => None,
+            Refusal::Credentials(_) => None,
             Refusal::MediaType => Some(Rejection::MediaType),
             Refusal::TooLarge => Some(Rejection::TooLarge),
             Refusal::BodyTimeout => Some(Rejection::Timeout),

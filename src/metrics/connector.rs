@@ -9,7 +9,7 @@ use crate::{
     cache::Lookup,
     domain::{
         connector::Connector,
-        credentials::AuthFault,
+        credentials::AuthFailure,
         decision::Action,
         outcome::{Outcome, Reason, Source},
         reply,
@@ -179,8 +179,8 @@ impl ConnectorMetrics {
                 self.fallback(reason, answer);
             }
         }
-        for fault in AuthFault::ALL {
-            self.auth_failure("basic", fault);
+        for failure in AuthFailure::ALL {
+            self.auth_failure(failure);
         }
         for rejection in reply::Rejection::ALL {
             self.reply_rejection(rejection);
@@ -243,8 +243,8 @@ impl ConnectorMetrics {
     }
 
     /// A request was refused for its credentials.
-    pub fn auth_failed(&self, method: &'static str, fault: AuthFault) {
-        self.auth_failure(method, fault).inc();
+    pub fn auth_failed(&self, failure: AuthFailure) {
+        self.auth_failure(failure).inc();
     }
 
     /// The fallback cache was asked.
@@ -271,8 +271,9 @@ impl ConnectorMetrics {
         self.families.fallbacks.with_label_values(&labels)
     }
 
-    fn auth_failure(&self, method: &str, fault: AuthFault) -> IntCounter {
-        self.families.auth_failures.with_label_values(&[&*self.name, method, fault.label()])
+    fn auth_failure(&self, AuthFailure { method, fault }: AuthFailure) -> IntCounter {
+        let labels = [&*self.name, method.label(), fault.label()];
+        self.families.auth_failures.with_label_values(&labels)
     }
 
     fn reply_rejection(&self, rejection: reply::Rejection) -> IntCounter {

@@ -9,6 +9,8 @@ pub enum Rejection {
     HeadTooLarge,
     /// The head or the body did not come in time.
     Timeout,
+    /// There was no TLS connection to be had.
+    TlsHandshake,
     /// More connections than allowed.
     Connections,
     /// No such path.
@@ -24,10 +26,11 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Malformed,
         Self::HeadTooLarge,
         Self::Timeout,
+        Self::TlsHandshake,
         Self::Connections,
         Self::UnknownPath,
         Self::Method,
@@ -42,6 +45,7 @@ impl Rejection {
             Rejection::Malformed => "malformed",
             Rejection::HeadTooLarge => "head_too_large",
             Rejection::Timeout => "timeout",
+            Rejection::TlsHandshake => "tls_handshake",
             Rejection::Connections => "connections",
             Rejection::UnknownPath => "unknown_path",
             Rejection::Method => "method",
@@ -88,7 +92,32 @@ impl ConnectionEvent {
 }
 
 /// The kinds of secret files, as labels.
-pub const SECRET_KINDS: [&str; 4] = ["basic", "encryption_key", "hash_key", "nats"];
+pub const SECRET_KINDS: [&str; 8] =
+    ["api_key", "basic", "client_ca", "encryption_key", "hash_key", "nats", "nats_tls", "tls"];
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateRole {
+    /// What callers are shown.
+    Server,
+    /// What callers' certificates must come from.
+    ClientCa,
+    /// What NATS servers are shown.
+    NatsClient,
+    /// What NATS servers' certificates must come from.
+    NatsCa,
+}
+
+impl CertificateRole {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            CertificateRole::Server => "server",
+            CertificateRole::ClientCa => "client_ca",
+            CertificateRole::NatsClient => "nats_client",
+            CertificateRole::NatsCa => "nats_ca",
+        }
+    }
+}
 
 /// What is asked of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

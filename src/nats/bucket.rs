@@ -120,6 +120,23 @@ impl Bucket {
         format!("$KV.{}.{key}", self.name)
     }
 
+    /// Subjects that the bridge publishes to for this bucket, one of each kind.
+    pub(super) fn published_to(&self) -> Vec<String> {
+        let verbs: &[&str] = match self.create {
+            true => &["INFO", "MSG.GET", "CREATE", "UPDATE"],
+            false => &["INFO", "MSG.GET"],
+        };
+        let api = |verb: &&str| format!("$JS.API.STREAM.{verb}.{}", self.stream());
+        verbs.iter().map(api).chain([self.subject("x")]).collect()
+    }
+
+    /// The same for following what is written to it.
+    pub(super) fn published_to_follow(&self) -> Vec<String> {
+        ["CREATE", "DELETE", "INFO", "MSG.NEXT"]
+            .map(|verb| format!("$JS.API.CONSUMER.{verb}.{}.x", self.stream()))
+            .to_vec()
+    }
+
     /// Makes sure that the stream is there and as needed. Returns when it was made, which tells it
     /// from one that took its place.
     pub(super) async fn bind(

@@ -89,7 +89,7 @@ struct Sharing {
 type Place = (ConnectorName, CacheKey);
 
 /// The bucket of decisions, where some connector shares them.
-fn bucket_of(config: &Config) -> Option<Bucket> {
+pub(super) fn bucket_of(config: &Config) -> Option<Bucket> {
     let connectors = config.connectors.iter();
     let cached = connectors.filter_map(|settings| settings.connector.fallback.cached.as_ref());
     let shared: Vec<_> = cached.filter(|rules| rules.shared).collect();

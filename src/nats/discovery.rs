@@ -17,7 +17,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// The most answers that are looked at.
 const ANSWERS_MAX: usize = 1_000;
 
-const ASK: &str = "$SRV.INFO";
+pub(super) const ASK: &str = "$SRV.INFO";
 
 #[derive(Deserialize)]
 struct Info {

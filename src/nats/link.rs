@@ -19,12 +19,13 @@ use async_nats::{
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 
-use super::{NatsWire, check_version, reply};
+use super::{NatsWire, check_version, reply, rights};
 use crate::{
     clock,
     metrics::{ConnectionEvent, Metrics},
     pipeline::Pipeline,
-    secrets::NatsIdentity,
+    secrets::{Live, NatsIdentity},
+    tls::ClientTls,
 };
 
 /// A server that says nothing for two of these is taken for dead: noticed within three.
@@ -48,6 +49,8 @@ pub struct Link {
     /// Other servers of the cluster, as the last one told.
     pub(super) peers: Mutex<Vec<ServerAddr>>,
     pub(super) identity: NatsIdentity,
+    /// Where it stands, no connection is made without TLS.
+    pub(super) tls: Option<Arc<Live<ClientTls>>>,
     /// The first tokens of the subjects that replies come to.
     pub(super) prefix: String,
     /// What reply subjects begin with, the dot before the token included.
@@ -140,6 +143,12 @@ impl Running {
 
     fn event(&self, event: &Event) {
         match event {
+            // Whether the bridge may ask that is found out by asking.
+            Event::ServerError(ServerError::Other(text)) if is_about(text, rights::ASK) => {}
+            Event::ServerError(error) if kind_of(error) == ConnectionEvent::AuthError => {
+                self.metrics.connection_event(ConnectionEvent::AuthError);
+                tracing::error!(%error, "the NATS user lacks a right that the bridge needs");
+            }
             Event::ServerError(error) => {
                 self.metrics.connection_event(kind_of(error));
                 tracing::error!(%error, "the NATS server reports an error");
@@ -172,7 +181,11 @@ impl Link {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let was_connected = Arc::new(AtomicBool::new(false));
         let servers = [&self.servers[..], &self.peers()[..]].concat();
-        let client = options(self.identity.clone(), Arc::clone(&was_connected))
+        let mut options = options(self.identity.clone(), Arc::clone(&was_connected));
+        if let Some(tls) = &self.tls {
+            options = options.require_tls(true).tls_client_config(tls.get().config());
+        }
+        let client = options
             .name(format!("connector-bridge {}", crate::VERSION))
             .custom_inbox_prefix(&self.prefix)
             .ping_interval(PING_EVERY)
@@ -242,6 +255,10 @@ fn kind_of(error: &ServerError) -> ConnectionEvent {
         ServerError::SlowConsumer(_) => ConnectionEvent::SlowConsumer,
         ServerError::Other(_) => ConnectionEvent::ServerError,
     }
+}
+
+fn is_about(text: &str, subject: &str) -> bool {
+    text.to_ascii_lowercase().contains(&subject.to_ascii_lowercase())
 }
 
 fn is_about_rights(text: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nkeys::KeyPair;
+use zeroize::Zeroizing;
 
 use super::Live;
 
@@ -14,9 +15,9 @@ pub enum NatsIdentity {
     /// It signs what the server asks it to sign.
     Nkey(Arc<Live<Signer>>),
     /// A user name and a password.
-    UserAndPassword(String, Arc<Live<String>>),
+    UserAndPassword(String, Arc<Live<Zeroizing<String>>>),
     /// A token.
-    Token(Arc<Live<String>>),
+    Token(Arc<Live<Zeroizing<String>>>),
 }
 
 /// A private key, and the token that says what its owner may do, where there is one.

@@ -25,6 +25,8 @@ fn validator(name: &str) -> Validator {
     draft202012::new(&schema(name)).unwrap()
 }
 
+const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
 /// A configuration in which every key is written but those that exclude each other.
 fn full() -> Value {
     json!({
@@ -35,14 +37,16 @@ fn full() -> Value {
         "max_connections": 4096,
         "drain_delay": "5s",
         "shutdown_grace": "25s",
-        "trusted_proxies": [],
+        "trusted_proxies": ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"],
         "forwarded_certificate_header": "x-forwarded-client-cert",
+        "tls": {"cert_file": "/tls/crt", "key_file": "/tls/key", "client_ca_file": "/tls/ca"},
         "log": {"level": "info", "format": "json"},
         "nats": {
             "servers": ["nats://127.0.0.1:4222", "nats.example", "nats://[::1]:4222"],
             "user": "bridge",
             "password_file": "/secrets/nats",
             "inbox_prefix": "_INBOX_connector_bridge",
+            "tls": {"ca_file": "/nats/ca", "cert_file": "/nats/crt", "key_file": "/nats/key"},
         },
         "traces": {"trust_incoming": false},
         "calls": {
@@ -63,8 +67,8 @@ fn full() -> Value {
             "identify_by": ["loyaltyNumber"],
             "auth": {
                 "basic": [{"username": "entra", "password_file": "/secrets/basic"}],
-                "api_key_files": [],
-                "client_certificates": [],
+                "api_key_files": ["/secrets/api-key"],
+                "client_certificates": [{"sha256": SHA256}, {"subject": "CN=a.example, O=Example"}],
             },
             "claims": {
                 "require": ["email"],
@@ -158,6 +162,9 @@ fn keys() -> BTreeMap<String, Option<Value>> {
 /// Keys whose text is anybody's own end so.
 const FREE_TEXTS: [&str; 5] = ["_file", "_header", "user", "username", "message"];
 
+/// A key that excludes another one of [`full`].
+const OTHER_CERTIFICATE: &str = "connectors.NAME.auth.client_certificates[].subject";
+
 /// Keys that exclude the user and password of [`full`].
 const OTHER_WAYS: [&str; 3] = ["credentials_file", "nkey_file", "token_file"];
 
@@ -177,7 +184,8 @@ fn every_key_is_read_and_another_type_and_an_unknown_key_are_refused_by_both() {
     };
     for path in keys().keys() {
         let written = full().pointer(&pointer(path)).cloned();
-        let excluded = path.strip_prefix("nats.").is_some_and(|key| OTHER_WAYS.contains(&key));
+        let excluded = path.strip_prefix("nats.").is_some_and(|key| OTHER_WAYS.contains(&key))
+            || path == OTHER_CERTIFICATE;
         assert!(written.is_some() || excluded, "{path} is missing in `full`");
         match written {
             Some(Value::Object(_) | Value::Array(_)) => refused(path, json!("text")),
@@ -223,11 +231,25 @@ const ROWS: &[Row] = &[
     ("read_timeout", "5", false),
     ("max_connections", "0", false),
     ("max_connections", "1.5", false),
-    ("trusted_proxies", r#"["10.0.0.0/8"]"#, false),
+    ("trusted_proxies", "[]", true),
+    ("trusted_proxies", r#"["::/0", "::1", "0.0.0.0/0"]"#, true),
+    ("trusted_proxies", r#"["proxy.example"]"#, false),
+    ("trusted_proxies", r#"["10.0.0.0/"]"#, false),
+    ("trusted_proxies", r#"[""]"#, false),
+    ("forwarded_certificate_header", r#""ssl-client-cert""#, true),
+    ("forwarded_certificate_header", r#""""#, false),
+    ("forwarded_certificate_header", r#""a:b""#, false),
+    ("tls", r#"{"cert_file": "a"}"#, false),
+    ("tls", r#"{"key_file": "a"}"#, false),
+    ("tls", r#"{"cert_file": "a", "key_file": ""}"#, false),
+    ("nats.tls", "{}", true),
+    ("nats.tls", r#"{"cert_file": "a"}"#, false),
+    ("nats.tls", r#"{"key_file": "a"}"#, false),
     ("log.level", r#""loud""#, false),
     ("log.format", r#""text""#, true),
     ("nats.servers", r#"["nats://user:secret@host:4222"]"#, false),
-    ("nats.servers", r#"["tls://host:4222"]"#, false),
+    ("nats.servers", r#"["tls://host:4222"]"#, true),
+    ("nats.servers", r#"["ws://host:80"]"#, false),
     ("nats.servers", r#"["http://host"]"#, false),
     ("nats.servers", r#"["nats://host:4222 x"]"#, false),
     ("nats.servers", r#"[""]"#, false),
@@ -282,12 +304,19 @@ const ROWS: &[Row] = &[
     ("connectors.c.auth", r#""none""#, true),
     ("connectors.c.auth", r#""some""#, false),
     ("connectors.c.auth", "{}", false),
-    ("connectors.c.auth.basic", "[]", false),
+    ("connectors.c.auth.basic", "[]", true),
+    ("connectors.c.auth", r#"{"basic": [], "client_certificates": []}"#, false),
+    ("connectors.c.auth", r#"{"api_key_files": ["a"]}"#, false),
     ("connectors.c.auth.basic[0]", r#"{"username": "a"}"#, false),
     ("connectors.c.auth.basic[0]", r#"{"password_file": "a"}"#, false),
     ("connectors.c.auth.basic[0].username", r#""a:b""#, false),
-    ("connectors.c.auth.api_key_files", r#"["a"]"#, false),
+    ("connectors.c.auth.api_key_files", "[]", true),
+    ("connectors.c.auth.api_key_files", r#"[""]"#, false),
+    ("connectors.c.auth.client_certificates", r#"[{"subject": "CN=a"}]"#, true),
+    ("connectors.c.auth.client_certificates", r#"[{"subject": "a"}]"#, false),
     ("connectors.c.auth.client_certificates", r#"[{"sha256": "a"}]"#, false),
+    ("connectors.c.auth.client_certificates", "[{}]", false),
+    ("connectors.c.auth.client_certificates", r#"["CN=a"]"#, false),
     ("connectors.c.claims.return", "[]", true),
     ("connectors.c.claims.return", r#"["action"]"#, false),
     ("connectors.c.claims.require_message", r#"" ""#, false),

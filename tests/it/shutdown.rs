@@ -8,7 +8,7 @@ use std::{
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use connector_bridge::{
-    http::listener::{self, Limits},
+    http::listener::{self, Terms},
     lifecycle::{self, Phase},
     metrics::Metrics,
 };
@@ -249,10 +249,10 @@ async fn connections_that_wait_to_be_accepted_are_taken_before_the_listener_is_c
     }
     let (stop, stopping) = lifecycle::new();
     stop.enter(Phase::Closed);
-    let service = async |_: Request<Incoming>, _| Response::new(Full::new(Bytes::from("ok")));
-    let limits = Limits::new(SOON, 100);
+    let service = async |_: Request<Incoming>, _, _| Response::new(Full::new(Bytes::from("ok")));
+    let terms = Terms::plain(SOON, 100);
     let metrics = Metrics::new().unwrap();
-    let served = listener::serve(listener, limits, metrics, stopping, service);
+    let served = listener::serve(listener, terms, metrics, stopping, service);
     let (served, answers) = tokio::join!(served, requests.join_all());
     served.unwrap();
     for answer in answers {

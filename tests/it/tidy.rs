@@ -17,8 +17,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("inbox", &["clock", "domain", "room"]),
     ("memory", &["domain", "random", "room"]),
     ("metrics", &["cache", "domain"]),
+    ("tls", &["domain"]),
     ("lifecycle", &["clock"]),
-    ("secrets", &["clock", "config", "domain", "metrics"]),
+    ("secrets", &["clock", "config", "domain", "metrics", "tls"]),
     ("wire", &["domain", "inbox", "metrics"]),
     ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
     ("lane", &["cache", "clock", "domain", "metrics"]),
@@ -35,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "nats",
         &[
             "clock", "config", "domain", "inbox", "lane", "metrics", "pipeline", "random",
-            "secrets", "wire",
+            "secrets", "tls", "wire",
         ],
     ),
     (
@@ -51,6 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "pipeline",
             "random",
             "secrets",
+            "tls",
             "wire",
         ],
     ),
@@ -87,7 +89,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("commands", &["app", "clock", "config", "domain", "lifecycle", "random", "secrets"]),
+    ("commands", &["app", "clock", "config", "domain", "lifecycle", "random", "secrets", "tls"]),
 ];
 
 /// What a file may not be longer than, before its tests.
@@ -211,6 +213,8 @@ fn each_library_of_the_outside_stays_behind_its_door() {
         ("axum", &["admin", "app"]),
         ("prometheus", &["metrics"]),
         ("ring::aead", &["domain"]),
+        ("x509_cert", &["domain"]),
+        ("rustls::", &["tls"]),
         ("saphyr", &["config"]),
         ("tracing_subscriber", &["telemetry"]),
     ] {

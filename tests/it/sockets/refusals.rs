@@ -140,9 +140,12 @@ async fn every_refusal_has_its_status_and_says_no_more_than_its_title_and_code()
     );
     assert_eq!(
         site.counted("auth_failures_total").await,
-        [("malformed", 5), ("missing", 1), ("wrong", 2)].map(|(reason, count)| format!(
-            "{{connector=\"canary-connector\",method=\"basic\",reason=\"{reason}\"}} {count}"
-        ))
+        [("basic", "malformed", 5), ("basic", "wrong", 2), ("none", "missing", 1)].map(
+            |(method, reason, count)| format!(
+                "{{connector=\"canary-connector\",method=\"{method}\",reason=\"{reason}\"}} \
+                 {count}"
+            )
+        )
     );
     assert_eq!(site.asked(), 0);
 }

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    net::Ipv4Addr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +20,11 @@ use connector_bridge::{
         reply::{CacheControl, Reply, ServiceError},
         shared::{Revision, UnixMicros},
     },
-    http::{Endpoint, Front, connection::Progress},
+    http::{
+        Endpoint, Front,
+        connection::Progress,
+        peer::{CertificateRules, Peer},
+    },
     inbox::{Arrival, Token},
     lane::Lane,
     memory::Memory,
@@ -183,6 +188,11 @@ pub(crate) struct Heard {
     pub(crate) body: String,
 }
 
+/// Someone on this machine who shows no certificate.
+fn nearby() -> Peer {
+    Peer::new(Ipv4Addr::LOCALHOST.into(), Vec::new())
+}
+
 impl Bridge {
     /// One connector called `c`, of protocol `entra` at `before-create`, without authentication;
     /// `more` are lines of its section.
@@ -254,6 +264,11 @@ impl Bridge {
         let front = Front {
             pipeline,
             endpoints: endpoints.collect(),
+            certificates: CertificateRules {
+                authorities: secrets.client_authorities.clone(),
+                trusted_proxies: config.forwarded.trusted_proxies.clone(),
+                header: config.forwarded.header.clone(),
+            },
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
@@ -280,7 +295,7 @@ impl Bridge {
     /// Sends any request and hears the answer, which is thereby delivered.
     pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> Heard {
         let progress = Arc::new(Progress::default());
-        let response = self.front.handle(request, &progress).await;
+        let response = self.front.handle(request, &progress, &nearby()).await;
         hear(response, Some(&progress)).await
     }
 
@@ -293,7 +308,7 @@ impl Bridge {
         let request =
             Request::post("/connectors/c").header("host", "x").body(StreamBody::new(body)).unwrap();
         let progress = Arc::new(Progress::default());
-        hear(self.front.handle(request, &progress).await, Some(&progress)).await
+        hear(self.front.handle(request, &progress, &nearby()).await, Some(&progress)).await
     }
 
     /// Posts claims and hears an answer that is never delivered: the connection breaks first.
@@ -303,7 +318,7 @@ impl Bridge {
             .body(Full::new(Bytes::from_static(claims.as_bytes())))
             .unwrap();
         let progress = Arc::new(Progress::default());
-        hear(self.front.handle(request, &progress).await, None).await
+        hear(self.front.handle(request, &progress, &nearby()).await, None).await
     }
 
     /// The caller hangs up after a while, before there is an answer.

@@ -1,0 +1,112 @@
+//! Whether the server grants what the bridge needs, asked once for every connection.
+//!
+//! A right that is missing looks like silence: a message that may not be published is dropped, a
+//! reply that may not be received does not come.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+
+use super::{NatsWire, bucket, decisions, discovery};
+use crate::{
+    clock,
+    config::Config,
+    domain::rights::{Right, Rights},
+    metrics::{ConnectionEvent, Metrics},
+    pipeline::Pipeline,
+    wire::{OPERATION_TIME_MAX, Wire},
+};
+
+/// Tells a user its own rights.
+pub(super) const ASK: &str = "$SYS.REQ.USER.INFO";
+
+/// A right, and which key of the configuration needs it.
+#[derive(Debug)]
+struct Need {
+    right: Right,
+    key: String,
+}
+
+/// The rights that a bridge with this configuration needs.
+fn needs(config: &Config) -> Vec<Need> {
+    let publish =
+        |subject: String, key: &str| Need { right: Right::Publish(subject), key: key.to_owned() };
+    let mut needs = vec![Need {
+        right: Right::Subscribe(format!("{}.x.*", config.nats.inbox_prefix)),
+        key: "nats.inbox_prefix".to_owned(),
+    }];
+    for settings in &config.connectors {
+        let (name, subject) = (&settings.connector.name, &settings.connector.subject);
+        needs.push(publish(subject.to_string(), &format!("connectors.{name}.subject")));
+    }
+    needs.push(publish(discovery::ASK.to_owned(), "connectors"));
+    if let Some(calls) = bucket::of_calls(config) {
+        needs.extend(calls.published_to().into_iter().map(|s| publish(s, "calls.store")));
+    }
+    if let Some(shared) = decisions::bucket_of(config) {
+        let subjects = shared.published_to().into_iter().chain(shared.published_to_follow());
+        needs.extend(subjects.map(|subject| publish(subject, "fallback.cached.shared")));
+    }
+    needs
+}
+
+/// What is known to be missing, for `/status`.
+#[derive(Default)]
+pub(super) struct Missing(Mutex<Vec<String>>);
+
+impl Missing {
+    fn set(&self, missing: Vec<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = missing;
+    }
+
+    pub(super) fn get(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Asks at every new connection, forever, and says plainly what is missing.
+pub async fn check_rights(pipeline: Arc<Pipeline<NatsWire>>, config: Config, metrics: Metrics) {
+    let needs = needs(&config);
+    let wire = pipeline.wire();
+    let mut client = wire.client.clone();
+    loop {
+        wire.connected().await;
+        client.mark_unchanged();
+        if let Some(rights) = ask(wire).await {
+            let missing: Vec<_> = needs.iter().filter(|need| !rights.has(&need.right)).collect();
+            missing.iter().for_each(|need| report(need, &metrics));
+            wire.missing_rights.set(missing.iter().map(|need| written(&need.right)).collect());
+        }
+        if client.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn ask(wire: &NatsWire) -> Option<Rights> {
+    let end = clock::now() + OPERATION_TIME_MAX;
+    let reply = wire.request(ASK.to_owned(), HeaderMap::new(), Bytes::new(), end).await;
+    let rights = reply.ok().as_deref().and_then(Rights::parse);
+    if rights.is_none() {
+        tracing::info!(
+            "the NATS server does not say which rights the bridge has: allow it to publish to \
+             {ASK} and to receive replies, and they are checked at every connection"
+        );
+    }
+    rights
+}
+
+fn report(need: &Need, metrics: &Metrics) {
+    metrics.connection_event(ConnectionEvent::AuthError);
+    let (right, key) = (written(&need.right), &need.key);
+    tracing::error!(right, key, "the NATS user lacks a right that the bridge needs");
+}
+
+/// As server configurations name it.
+fn written(right: &Right) -> String {
+    match right {
+        Right::Publish(subject) => format!("publish {subject}"),
+        Right::Subscribe(subject) => format!("subscribe {subject}"),
+    }
+}

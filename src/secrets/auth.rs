@@ -1,0 +1,58 @@
+//! Who may call one connector, by the secrets in force.
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::Live;
+use crate::domain::credentials::{
+    AuthFailure, AuthFault, Verdicts,
+    api_key::ApiKeys,
+    basic::BasicCredentials,
+    certificate::{Certificate, Listed},
+};
+
+/// Who may call one connector.
+#[derive(Clone)]
+pub enum Auth {
+    /// Anyone.
+    Anyone,
+    /// Whoever shows what one of these wants.
+    Credentials {
+        /// User names and passwords, where there are any.
+        basic: Option<Arc<Live<BasicCredentials>>>,
+        /// Certificates, where there are any.
+        certificates: Option<Arc<[Listed]>>,
+        /// Keys that are needed in addition, where there are any.
+        api_keys: Option<Arc<Live<ApiKeys>>>,
+    },
+}
+
+/// What a request shows.
+pub struct Presented<'a, A, C> {
+    /// The values of all its `Authorization` headers.
+    pub authorization: A,
+    /// The query of its URL.
+    pub query: Option<&'a str>,
+    /// Finds out which certificate it shows; `None` where it shows none.
+    pub certificate: C,
+    /// The time.
+    pub now: SystemTime,
+}
+
+impl Auth {
+    /// Checks what a request shows. Everything is looked at that the connector has, whatever comes
+    /// of the first.
+    pub fn check<'a, A, C>(&self, presented: Presented<'a, A, C>) -> Result<(), AuthFailure>
+    where
+        A: Iterator<Item = &'a [u8]>,
+        C: FnOnce() -> Result<Option<Certificate>, AuthFault>,
+    {
+        let Auth::Credentials { basic, certificates, api_keys } = self else { return Ok(()) };
+        let basic = basic.as_ref().map(|basic| basic.get().check(presented.authorization));
+        let certificate = certificates.as_ref().map(|listed| {
+            let certificate = (presented.certificate)()?.ok_or(AuthFault::Missing)?;
+            certificate.check(listed, presented.now)
+        });
+        let api_key = api_keys.as_ref().map(|keys| keys.get().check(presented.query));
+        Verdicts { basic, certificate, api_key }.judge()
+    }
+}

@@ -1,0 +1,300 @@
+//! TLS (rustls): what the bridge shows as a server, whom it believes as a client, and how the
+//! certificates of callers are judged.
+//!
+//! TLS 1.2 and 1.3 only, with the suites of rustls: the four ECDHE suites with AES-GCM that the
+//! callers ask for are among them (Azure AD B2C, "TLS and cipher suite requirements").
+
+use std::{
+    fmt, io,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
+        verify_tls13_signature,
+    },
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    version::{TLS12, TLS13},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use crate::domain::credentials::{AuthFault, Verdict, certificate::Certificate};
+
+/// What is spoken inside of TLS.
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// A part of what TLS takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The certificates of authorities.
+    Authorities,
+    /// The own certificate, with its chain.
+    Chain,
+    /// The own private key.
+    Key,
+}
+
+/// Why the contents of some files cannot be used for TLS.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which part.
+    pub part: Part,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+/// What the bridge shows to callers.
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends that does.
+    pub ends: SystemTime,
+}
+
+impl ServerTls {
+    /// From a chain of certificates, the own one first, and its private key. With
+    /// `asks_for_certificates`, callers may show one.
+    pub fn from_pem(
+        chain: &[u8],
+        key: &[u8],
+        asks_for_certificates: bool,
+    ) -> Result<Self, Unusable> {
+        let (chain, ends) = certificates(chain, Part::Chain)?;
+        let key = private_key(key)?;
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| unusable(&error))?;
+        let builder = match asks_for_certificates {
+            true => builder.with_client_cert_verifier(Arc::new(AnyHolder(algorithms))),
+            false => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| unusable(&error))?;
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        Ok(Self { config: Arc::new(config), ends })
+    }
+
+    /// Shakes hands with a client. Returns the chain of its certificate too, if it shows one,
+    /// whose key it then has proved to hold.
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<(server::TlsStream<TcpStream>, Vec<CertificateDer<'static>>)> {
+        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+        Ok((stream, chain))
+    }
+}
+
+/// Whom a client believes, and what it shows.
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    /// When the first of the certificate authorities ends, where there are own ones.
+    pub authorities_end: Option<SystemTime>,
+    /// When the first certificate of the own chain ends that does, where there is one.
+    pub own_ends: Option<SystemTime>,
+}
+
+impl ClientTls {
+    /// Believes servers whose certificate is of one of `authorities`, or of one that the system
+    /// trusts where there are none; shows `own`, a chain of certificates and its private key.
+    pub fn from_pem(
+        authorities: Option<&[u8]>,
+        own: Option<(&[u8], &[u8])>,
+    ) -> Result<Self, Unusable> {
+        let (roots, authorities_end) = match authorities {
+            Some(pem) => {
+                let (roots, ends) = roots(pem)?;
+                (roots, Some(ends))
+            }
+            None => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                (roots, None)
+            }
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| unusable(&error))?
+            .with_root_certificates(roots);
+        let Some((chain, key)) = own else {
+            let config = Arc::new(builder.with_no_client_auth());
+            return Ok(Self { config, authorities_end, own_ends: None });
+        };
+        let (chain, ends) = certificates(chain, Part::Chain)?;
+        let config = builder
+            .with_client_auth_cert(chain, private_key(key)?)
+            .map_err(|error| unusable(&error))?;
+        Ok(Self { config: Arc::new(config), authorities_end, own_ends: Some(ends) })
+    }
+
+    /// For libraries that shake hands themselves.
+    pub fn config(&self) -> ClientConfig {
+        ClientConfig::clone(&self.config)
+    }
+
+    /// Shakes hands with the server that is called `host`.
+    pub async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> io::Result<client::TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
+    }
+}
+
+/// The certificate authorities that callers' certificates must come from.
+pub struct ClientAuthorities {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// When the first of them ends.
+    pub ends: SystemTime,
+}
+
+impl ClientAuthorities {
+    /// From certificates.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, Unusable> {
+        let (roots, ends) = roots(pem)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .build()
+            .map_err(|_| NO_AUTHORITY)?;
+        Ok(Self { verifier, ends })
+    }
+
+    /// Judges a chain of certificates, the caller's own one first: signatures, dates, and that it
+    /// is for clients.
+    pub fn judge(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Verdict {
+        let (own, between) = chain.split_first().ok_or(AuthFault::Missing)?;
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let verified =
+            self.verifier.verify_client_cert(own, between, UnixTime::since_unix_epoch(now));
+        match verified {
+            Ok(_) => Ok(()),
+            Err(Error::InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            )) => Err(AuthFault::Expired),
+            Err(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
+                Err(AuthFault::Malformed)
+            }
+            Err(_) => Err(AuthFault::Wrong),
+        }
+    }
+}
+
+/// Asks callers for a certificate, and has them prove that they hold its key. Whose it is, and
+/// whether it is let in, is judged with every request ([`ClientAuthorities`]): so a caller whose
+/// certificate is refused gets an answer that says so and is counted, and a certificate that
+/// expires, or whose authority is removed, counts no longer on open connections and resumed
+/// sessions either.
+struct AnyHolder(WebPkiSupportedAlgorithms);
+
+impl fmt::Debug for AnyHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyHolder")
+    }
+}
+
+impl ClientCertVerifier for AnyHolder {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None: a client that is told which authorities count may decide to show nothing.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// All certificates, and when the first of them ends.
+fn certificates(
+    pem: &[u8],
+    part: Part,
+) -> Result<(Vec<CertificateDer<'static>>, SystemTime), Unusable> {
+    let fault = |what| Unusable { part, what };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| fault("is not PEM"))?;
+    let mut ends = Vec::with_capacity(chain.len());
+    for certificate in &chain {
+        let read = Certificate::from_der(certificate).and_then(|read| read.validity);
+        ends.push(read.ok_or(fault("holds something that is no certificate"))?.1);
+    }
+    let ends = ends.into_iter().min().ok_or(fault("holds no certificate"))?;
+    Ok((chain, ends))
+}
+
+fn roots(pem: &[u8]) -> Result<(RootCertStore, SystemTime), Unusable> {
+    let (certificates, ends) = certificates(pem, Part::Authorities)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).map_err(|_| NO_AUTHORITY)?;
+    }
+    Ok((roots, ends))
+}
+
+const NO_AUTHORITY: Unusable =
+    Unusable { part: Part::Authorities, what: "holds a certificate that is no authority" };
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
+    let none = Unusable { part: Part::Key, what: "holds no private key" };
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| none)
+}
+
+fn unusable(error: &Error) -> Unusable {
+    let (part, what) = if let Error::InconsistentKeys(_) = error {
+        (Part::Key, "is not the key of the certificate")
+    } else if let Error::InvalidCertificate(_) = error {
+        (Part::Chain, "holds no certificate of use")
+    } else {
+        (Part::Key, "is no private key of use")
+    };
+    Unusable { part, what }
+}
