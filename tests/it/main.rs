@@ -16,6 +16,7 @@ mod properties;
 mod replies;
 mod retries;
 mod schemas;
+mod security;
 mod shared;
 mod shutdown;
 mod simulation;

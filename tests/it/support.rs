@@ -2,6 +2,7 @@
 
 pub(crate) mod fake;
 pub(crate) mod fake_store;
+pub(crate) mod pki;
 pub(crate) mod process;
 #[allow(dead_code, reason = "tests/faults needs all of it")]
 pub(crate) mod proxy;

@@ -1,0 +1,1 @@
+//! Callers that show certificates to the bridge itself.
