@@ -7,8 +7,8 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     version::{TLS12, TLS13},
 };
@@ -90,10 +90,20 @@ fn named(name: &str) -> CertificateParams {
 
 /// A client that believes `authority` and shows `own`.
 pub(crate) fn client_config(authority: &Authority, own: Option<&Issued>) -> ClientConfig {
+    client_config_with(ring::default_provider(), &[&TLS13, &TLS12], authority, own)
+}
+
+/// The same, with other suites or versions.
+pub(crate) fn client_config_with(
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+    authority: &Authority,
+    own: Option<&Issued>,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.0.der().clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     match own {

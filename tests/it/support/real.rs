@@ -14,7 +14,7 @@ use std::{
 use async_nats::Client;
 use connector_bridge::{app::App, config::Config};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::oneshot,
 };
@@ -300,7 +300,7 @@ pub(crate) async fn exchange(port: u16, bytes: &[u8]) -> Answer {
 }
 
 /// Reads one answer until the connection is closed.
-pub(crate) async fn read_answer(stream: &mut TcpStream, start: Instant) -> Answer {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin), start: Instant) -> Answer {
     let mut answer = Vec::new();
     tokio::time::timeout(SOON + SOON, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
     let answer = String::from_utf8(answer).unwrap();
@@ -315,8 +315,16 @@ pub(crate) async fn worker(
     subject: &str,
     decide: impl Fn(&async_nats::Message) -> Option<String> + Send + 'static,
 ) -> Arc<AtomicU64> {
+    worker_of(server.client().await, subject, decide).await
+}
+
+/// The same, as a client of any kind.
+pub(crate) async fn worker_of(
+    client: Client,
+    subject: &str,
+    decide: impl Fn(&async_nats::Message) -> Option<String> + Send + 'static,
+) -> Arc<AtomicU64> {
     use futures_util::StreamExt;
-    let client = server.client().await;
     let mut calls = client.queue_subscribe(subject.to_owned(), "w".to_owned()).await.unwrap();
     client.flush().await.unwrap();
     let count = Arc::new(AtomicU64::new(0));

@@ -1,0 +1,128 @@
+//! HTTPS as callers and others meet it.
+
+use std::time::{Duration, Instant};
+
+use rustls::{CipherSuite, ClientConfig, ProtocolVersion, crypto::ring, version::TLS12};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{Authority, BASIC, RIGHT, Site, TLS, client_config, connect, request, tls_folder};
+use crate::support::{
+    pki::client_config_with,
+    real::{SOON, get, read_answer},
+};
+
+async fn site(servers: &Authority, root: &str) -> Site {
+    let folder = tls_folder(&servers.server(), &Authority::new("callers"));
+    Site::new(folder, &format!("{TLS}\n{root}"), &[("c", BASIC.to_owned())]).await
+}
+
+/// A client that speaks TLS 1.2 with this suite only.
+fn with_suite(servers: &Authority, suite: CipherSuite) -> ClientConfig {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.retain(|known| known.suite() == suite);
+    client_config_with(provider, &[&TLS12], servers, None)
+}
+
+#[tokio::test]
+async fn calls_are_answered_over_tls_1_2_and_1_3_one_after_the_other_and_over_nothing_else() {
+    let servers = Authority::new("servers");
+    let site = site(&servers, "").await;
+    let mut stream = connect(client_config(&servers, None), site.bridge.port).await.unwrap();
+    assert_eq!(stream.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    let kept = request("c", RIGHT).replace("Connection: close\r\n", "");
+    for _ in 0..3 {
+        stream.write_all(kept.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\"}") {
+            rest.push(stream.read_u8().await.unwrap());
+        }
+    }
+    for suite in [
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    ] {
+        let config = with_suite(&servers, suite);
+        assert_eq!(site.post_over(&config, "c", RIGHT).await.status, 200, "{suite:?}");
+    }
+    // TLS 1.0 and 1.1 are named in the first bytes of a handshake.
+    for version in [b"\x03\x01", b"\x03\x02"] {
+        let mut stream = site.bridge.connect().await;
+        let hello = [
+            b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b".as_slice(),
+            version,
+            &[7; 32],
+            b"\x00\x00\x04\xc0\x13\xc0\x14\x01\x00",
+        ];
+        stream.write_all(&hello.concat()).await.unwrap();
+        let mut answer = Vec::new();
+        drop(timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an end"));
+        // A fatal alert, or nothing.
+        assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
+    }
+    assert_eq!(site.bridge.metric(r#"rejections_total{reason="tls_handshake"}"#).await, Some(2.0));
+}
+
+#[tokio::test]
+async fn what_is_no_tls_or_comes_too_slowly_is_closed_and_counted_and_harms_nobody() {
+    const SHORT: Duration = Duration::from_millis(300);
+    let servers = Authority::new("servers");
+    let site = site(&servers, "read_timeout: 300ms").await;
+    let half_a_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    let plain = request("c", RIGHT);
+    for (name, bytes) in [
+        ("silence", b"".as_slice()),
+        ("half a hello", half_a_hello),
+        ("plain HTTP", plain.as_bytes()),
+        ("noise", &[0xff; 300]),
+    ] {
+        let before = site.bridge.metric(r#"rejections_total{reason="tls_handshake"}"#).await;
+        let start = Instant::now();
+        let mut stream = site.bridge.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        drop(timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an end"));
+        assert!(!answer.starts_with(b"HTTP"), "{name}");
+        if bytes.len() < 20 {
+            assert!(start.elapsed() >= SHORT, "{name}: {:?}", start.elapsed());
+        }
+        let after = site.bridge.metric(r#"rejections_total{reason="tls_handshake"}"#).await;
+        assert_eq!(after.unwrap() - before.unwrap(), 1.0, "{name}");
+    }
+    // Who only looks whether somebody listens is no fault.
+    for _ in 0..3 {
+        drop(TcpStream::connect(("127.0.0.1", site.bridge.port)).await.unwrap());
+    }
+    let config = client_config(&servers, None);
+    assert_eq!(site.post_over(&config, "c", RIGHT).await.status, 200);
+    assert_eq!(site.bridge.metric(r#"rejections_total{reason="tls_handshake"}"#).await, Some(4.0));
+    // A head and a body have their time inside of TLS too.
+    let half = &plain[..plain.len() - 5];
+    for (bytes, status) in [(&plain[..30], 0), (half, 408)] {
+        let mut stream = connect(config.clone(), site.bridge.port).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        assert_eq!(read_answer(&mut stream, Instant::now()).await.status, status, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn the_administration_port_stays_plain_and_shows_when_certificates_end() {
+    let servers = Authority::new("servers");
+    let site = site(&servers, "").await;
+    let metrics = get(site.bridge.admin_port, "/metrics").await;
+    assert_eq!(metrics.status, 200);
+    let series = r#"tls_certificate_not_after_timestamp_seconds{role="server"}"#;
+    let ends = site.bridge.metric(series).await.unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let days = (ends - now.as_secs_f64()) / 86_400.0;
+    assert!((29.0..=30.0).contains(&days), "{days}");
+    let series = r#"tls_certificate_not_after_timestamp_seconds{role="client_ca"}"#;
+    assert!(site.bridge.metric(series).await.unwrap() > ends);
+    assert!(!metrics.body.contains("role=\"nats"), "only where there is one");
+}
