@@ -2,6 +2,7 @@
 //! proxies.
 
 mod api_keys;
+mod canary;
 mod certificates;
 mod forwarded;
 mod handshakes;

@@ -115,6 +115,18 @@ impl NatsServer {
         files.filter(|path| path.extension().is_some_and(|ending| ending == "ports")).collect()
     }
 
+    /// Where it tells about itself, if it is configured to.
+    pub(crate) fn monitoring_port(&self) -> u16 {
+        let text = fs::read_to_string(&self.ports_files()[0]).unwrap();
+        let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
+        ports["monitoring"][0].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// What is in a file of its folder.
+    pub(crate) fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.folder.0.join(name)).unwrap()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
