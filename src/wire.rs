@@ -1,7 +1,10 @@
 //! What the bridge needs of the message bus, and of the store that it keeps. `nats.rs` is the
 //! real one.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 
@@ -90,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// A record as it lies in the store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stored {
     /// What a write has to name.
     pub revision: Revision,
@@ -98,6 +101,13 @@ pub struct Stored {
     pub written: UnixMicros,
     /// Its bytes.
     pub record: Bytes,
+}
+
+/// A record that is not sealed holds personal data: how many bytes, never which.
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stored({:?}, {:?}, {} bytes)", self.revision, self.written, self.record.len())
+    }
 }
 
 /// What became of a write.

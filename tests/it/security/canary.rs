@@ -3,6 +3,18 @@
 
 use std::{fs, sync::Arc};
 
+use connector_bridge::{
+    config::Config,
+    domain::{
+        call_id::{CallId, HashKey},
+        json::Object,
+        outcome::{Outcome, Source},
+        record::Recorded,
+        reply::{self, Reply},
+        shared::{Revision, UnixMicros},
+    },
+    wire::Stored,
+};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use futures_util::StreamExt;
 use tokio::{io::AsyncWriteExt, sync::Mutex};
@@ -297,6 +309,42 @@ async fn nothing_that_callers_or_workers_send_comes_out_anywhere_but_where_it_be
     let lines = ended.err.lines().filter(|line| line.contains(r#""status":"#)).count();
     assert!(lines >= 20, "{lines} lines of requests");
     assert_clean("the log", ended.err.as_bytes());
+}
+
+#[test]
+fn what_values_show_of_themselves_for_debugging_holds_nothing_of_them() {
+    let connector = "protocol: entra, step: before-create, auth: none";
+    let config = Config::parse(&format!("connectors: {{c: {{{connector}}}}}")).unwrap();
+    let connector = &config.connectors[0].connector;
+    let claims = format!(r#"{{"email":"{CANARY}","{CANARY}":"{CANARY}"}}"#);
+    let object = Object::parse(claims.as_bytes()).unwrap();
+    let id = CallId::of(&HashKey::public(), "c", &object);
+    assert_clean("claims", format!("{object:?} {id:?} {id}").as_bytes());
+    for reply in [
+        format!(r#"{{"action":"Continue","{CANARY}":"{CANARY}"}}"#),
+        format!(r#"{{"action":"ShowBlockPage","userMessage":"{CANARY}"}}"#),
+        format!(r#"{{"action":"ValidationError","userMessage":"{CANARY}"}}"#),
+        format!(r#"{{"action":"{CANARY}"}}"#),
+        format!(r#"{{"action":"Continue","{CANARY}":["{CANARY}"]}}"#),
+    ] {
+        let reply = Reply { payload: reply.into(), ..Reply::default() };
+        match reply::read(connector, None, &reply) {
+            Ok(decided) => {
+                let answer = connector.answer(&decided.decision);
+                let recorded = Recorded::new(answer.clone());
+                let outcome = Outcome { answer, source: Source::Worker, reason: None };
+                let shown = format!("{decided:?} {recorded:?} {outcome:?}");
+                assert_clean("a decision", shown.as_bytes());
+            }
+            Err(fault) => assert_clean("a fault", format!("{fault:?}").as_bytes()),
+        }
+    }
+    let stored = Stored {
+        revision: Revision(1),
+        written: UnixMicros(1),
+        record: claims.into_bytes().into(),
+    };
+    assert_clean("a record", format!("{stored:?}").as_bytes());
 }
 
 #[test]
