@@ -37,6 +37,7 @@ fn assert_failed(ended: &Ended, code: i32, about: &str) {
 #[tokio::test]
 async fn a_wrong_command_line_ends_with_64_and_says_what_is_wrong() {
     const URL: &str = "http://127.0.0.1:1/connectors/c";
+    const HTTPS_URL: &str = "https://127.0.0.1:1/connectors/c";
     let rows: &[(&[&str], &str)] = &[
         (&[], "no command given"),
         (&["server"], r#"unknown command "server""#),
@@ -63,6 +64,11 @@ async fn a_wrong_command_line_ends_with_64_and_says_what_is_wrong() {
         (&["send", URL, "--user", "entra"], "--user and --password-file go together"),
         (&["send", URL, "--password-file", "x"], "--user and --password-file go together"),
         (&["send", URL, "--claims", "/does/not/exist"], "/does/not/exist"),
+        (&["send", URL, "--api-key-file", "/does/not/exist"], "/does/not/exist"),
+        (&["send", URL, "--ca", "x"], "--cert, --key and --ca go with https"),
+        (&["send", HTTPS_URL, "--cert", "x"], "--cert and --key go together"),
+        (&["send", HTTPS_URL, "--ca", "/does/not/exist"], "/does/not/exist"),
+        (&["send", HTTPS_URL, "--ca", file!()], "commands.rs: holds no certificate"),
     ];
     for (arguments, about) in rows {
         let ended = run(arguments).await;

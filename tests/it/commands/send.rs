@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{assert_failed, written};
 use crate::support::{
+    pki::Authority,
     process::{Ended, run},
     real::{Bridge, Folder, NatsServer, worker},
 };
@@ -96,6 +97,49 @@ async fn an_answer_that_is_no_decision_ends_with_1_after_one_request() {
         assert!(ended.out.starts_with(&sees), "{ended:?}");
         assert!(ended.out.contains("\n1 request, "), "{ended:?}");
         assert!(ended.out.ends_with(&format!("\nHTTP {status}\n")), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn over_https_it_shows_a_certificate_and_a_key_and_believes_only_the_right_server() {
+    let (servers, callers) = (Authority::new("servers"), Authority::new("callers"));
+    let (shown, own) = (servers.server(), callers.client("caller"));
+    let folder = Folder::new();
+    for (name, text) in [
+        ("crt", &shown.pem),
+        ("key", &shown.key_pem),
+        ("ca", &callers.pem()),
+        ("servers", &servers.pem()),
+        ("own", &own.pem),
+        ("own-key", &own.key_pem),
+        ("api-key", &"a+b%/&\n".to_owned()),
+    ] {
+        written(&folder, name, text);
+    }
+    let server = NatsServer::start().await;
+    let nats = format!("servers: [\"{}\"]", server.url());
+    let root = "tls: {cert_file: \"{folder}/crt\", key_file: \"{folder}/key\", client_ca_file: \"{folder}/ca\"}";
+    let connectors = "  c: {protocol: entra, step: before-create, auth: {\
+         client_certificates: [{subject: CN=caller}], api_key_files: [\"{folder}/api-key\"]}}\n";
+    let bridge = Bridge::start_in(folder, &nats, root, connectors).await.connected().await;
+    worker(&server, "connectors.>", |_| Some(r#"{"action":"Continue"}"#.to_owned())).await;
+    let path = |name: &str| bridge.folder.0.join(name).to_str().unwrap().to_owned();
+    let (ca, other) = (path("servers"), path("ca"));
+    let (own, own_key, api_key) = (path("own"), path("own-key"), path("api-key"));
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("https://{host}:{}/connectors/c", bridge.port);
+        let all = ["--ca", &ca, "--cert", &own, "--key", &own_key, "--api-key-file", &api_key];
+        for (arguments, code, sees) in [
+            (&all[..], 0, "goes on\n"),
+            (&all[..6], 1, "(HTTP 401: "),
+            (&[&all[..2], &all[6..]].concat(), 1, "(HTTP 401: "),
+            (&[&["--ca", &*other], &all[2..]].concat(), 1, "(no TLS connection: "),
+            (&all[2..], 1, "(no TLS connection: "),
+        ] {
+            let ended = run(&[&["send", &*url], arguments].concat()).await;
+            assert_eq!((ended.code, &*ended.err), (Some(code), ""), "{arguments:?}: {ended:?}");
+            assert!(ended.out.contains(sees), "{arguments:?}: {ended:?}");
+        }
     }
 }
 
