@@ -298,3 +298,95 @@ fn unusable(error: &Error) -> Unusable {
     };
     Unusable { part, what }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
+    };
+
+    use super::*;
+
+    fn key() -> KeyPair {
+        KeyPair::generate().unwrap()
+    }
+
+    fn self_signed(key: &KeyPair) -> String {
+        CertificateParams::default().self_signed(key).unwrap().pem()
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_by_part_without_showing_it() {
+        let (own, other) = (key(), key());
+        let (chain, key) = (self_signed(&own), own.serialize_pem());
+        let broken = chain.replacen("MII", "MIJ", 1);
+        let both = format!("{key}{chain}");
+        let fault = |part, what| Some(Unusable { part, what });
+        for (chain, key, wanted) in [
+            (&*chain, &*key, None),
+            (&both, &both, None),
+            (&chain, &other.serialize_pem(), fault(Part::Key, "is not the key of the certificate")),
+            (&chain, &chain, fault(Part::Key, "holds no private key")),
+            (&chain, "", fault(Part::Key, "holds no private key")),
+            (&key, &key, fault(Part::Chain, "holds no certificate")),
+            ("s3cret", &key, fault(Part::Chain, "holds no certificate")),
+            (&broken, &key, fault(Part::Chain, "holds something that is no certificate")),
+            (&chain[..200], &key, fault(Part::Chain, "is not PEM")),
+        ] {
+            for asks_for_certificates in [false, true] {
+                let (chain, key) = (chain.as_bytes(), key.as_bytes());
+                let server = ServerTls::from_pem(chain, key, asks_for_certificates).err();
+                assert_eq!(server, wanted, "{chain:?}");
+                let client = ClientTls::from_pem(None, Some((chain, key))).err();
+                assert_eq!(client, wanted, "{chain:?}");
+            }
+        }
+        for (authorities, wanted) in [
+            (&*chain, None),
+            ("", fault(Part::Authorities, "holds no certificate")),
+            (&broken, fault(Part::Authorities, "holds something that is no certificate")),
+        ] {
+            let judges = ClientAuthorities::from_pem(authorities.as_bytes()).err();
+            assert_eq!(judges, wanted);
+            let client = ClientTls::from_pem(Some(authorities.as_bytes()), None).err();
+            assert_eq!(client, wanted);
+        }
+    }
+
+    /// A certificate authority of its own, or one below another.
+    fn authority(
+        above: Option<&CertifiedIssuer<'_, KeyPair>>,
+    ) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        match above {
+            None => CertifiedIssuer::self_signed(params, key()).unwrap(),
+            Some(above) => CertifiedIssuer::signed_by(params, key(), above).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_chain_is_judged_by_its_signatures_up_to_an_authority() {
+        let root = authority(None);
+        let between = authority(Some(&root));
+        let own = CertificateParams::default().signed_by(&key(), &between).unwrap();
+        let judges = ClientAuthorities::from_pem(root.pem().as_bytes()).unwrap();
+        let (own, between) = (own.der().clone(), between.der().clone());
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        for (chain, wanted) in [
+            (vec![own.clone(), between.clone()], Ok(())),
+            (vec![own.clone(), between.clone(), root.der().clone()], Ok(())),
+            (vec![own.clone()], Err(AuthFault::Wrong)),
+            (vec![own.clone(), own.clone()], Err(AuthFault::Wrong)),
+            (vec![], Err(AuthFault::Missing)),
+            (vec![vec![0; 300].into()], Err(AuthFault::Malformed)),
+        ] {
+            assert_eq!(judges.judge(&chain, now), wanted, "{} certificates", chain.len());
+        }
+        // Signed by nobody: one bit of the signature is another.
+        let mut forged = own.to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        assert!(judges.judge(&[forged.into(), between], now).is_err());
+    }
+}
