@@ -120,13 +120,17 @@ fn trace_of(message: &RawMessage) -> (String, String) {
 #[tokio::test]
 async fn the_payload_is_the_callers_body_byte_for_byte() {
     let long = "x".repeat(60_000);
+    let many: String = (0..5_000).map(|n| format!(r#""{n:04}":1,"#)).collect();
     for claims in [
         r#"{"email":"a@b.c"}"#,
         " \t\r\n {\r\n\t\"email\" :\n\"a@b.c\" ,  \"n\": 1.50e+02 }\n\n ",
         r#"{"email":"a\r\nNats-Msg-Id: forged\r\n\r\n@b.c","x":"\u0000\u000d\u000a","y":"a\/b"}"#,
         r#"{"email":"*","subject":">","connectors.c.*":"connectors.>"}"#,
         r#"{"email":"ä€😀@b.c","same":"\u00e4\u20ac\uD83D\uDE00"}"#,
+        r#"{"email":"a@b.c","n":9007199254740993,"m":18446744073709551616,"x":0.1000000000000000055511151231257827,"y":1e400}"#,
+        r#"{"displayName":null,"extension_0123_Unknown":"x","":"","__proto__":{"a":[null]}}"#,
         &format!(r#"{{"email":"a@b.c","long":"{long}"}}"#),
+        &format!(r#"{{{many}"email":"a@b.c"}}"#),
     ] {
         let (message, ..) = message_for(claims, "").await;
         assert_eq!(message.subject, SUBJECT);

@@ -188,6 +188,22 @@ async fn a_validation_error_that_was_delivered_is_decided_anew() {
 }
 
 #[tokio::test]
+async fn a_caller_that_will_not_send_any_more_is_taken_for_one_that_hung_up() {
+    let mut site = Site::new().await;
+    let mut stream = site.bridge.connect().await;
+    stream.write_all(call(CLAIMS).as_bytes()).await.unwrap();
+    let message = site.asked().await;
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an end").unwrap();
+    assert!(answer.is_empty(), "there is no telling whether it still reads");
+    site.reply(message, CONTINUE).await;
+    site.until_decided("continue", 200, 1.0).await;
+    let answer = site.post(CLAIMS).await;
+    assert_eq!((answer.status, answer.source()), (200, "replay"));
+}
+
+#[tokio::test]
 async fn a_caller_that_hangs_up_within_its_request_asks_nobody() {
     let site = Site::new().await;
     for how in [HangUp::Close, HangUp::Reset] {

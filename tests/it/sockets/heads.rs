@@ -81,6 +81,7 @@ async fn what_is_not_http_gets_an_empty_400_and_the_end_of_the_connection() {
         ("an unknown version", "POST /connectors/c HTTP/2.0\r\nHost: x\r\n\r\n".to_owned()),
         ("a space in front of a colon", format!("{bare}Content-Length : 2\r\n\r\n{{}}")),
         ("a header line that goes on", format!("{head}A: b\r\n c\r\n\r\n{{}}")),
+        ("a NUL in a header", format!("{head}Authorization: Basic \0\r\n\r\n{{}}")),
         ("a header line without a colon", format!("{head}nothing\r\n\r\n{{}}")),
     ];
     let site = Site::new(NO_TIMEOUT).await;

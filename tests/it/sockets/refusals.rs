@@ -59,6 +59,9 @@ fn groups() -> Vec<Group> {
             headed("Authorization: Basic %%%\r\n"),
             headed("Authorization: Basic ZW50cmE=\r\n"),
             headed("Authorization:\r\n"),
+            // 8 KiB, and entra:secret with a NUL behind it.
+            headed(&format!("Authorization: Basic {}\r\n", "QUFB".repeat(2_000))),
+            headed("Authorization: Basic ZW50cmE6c2VjcmV0AA==\r\n"),
         ]),
         (415, "media_type", "Only JSON in UTF-8 is read", vec![
             typed("Content-Type: text/plain"), typed("Content-Type: application/x-www-form-urlencoded"),
@@ -135,12 +138,12 @@ async fn every_refusal_has_its_status_and_says_no_more_than_its_title_and_code()
     };
     assert_eq!(
         site.counted("requests_total").await,
-        [(401, 8), (405, 9), (413, 1), (415, 7), (422, 14)]
+        [(401, 10), (405, 9), (413, 1), (415, 7), (422, 14)]
             .map(|(code, count)| format!("{} {count}", labels(code)))
     );
     assert_eq!(
         site.counted("auth_failures_total").await,
-        [("basic", "malformed", 5), ("basic", "wrong", 2), ("none", "missing", 1)].map(
+        [("basic", "malformed", 6), ("basic", "wrong", 3), ("none", "missing", 1)].map(
             |(method, reason, count)| format!(
                 "{{connector=\"canary-connector\",method=\"{method}\",reason=\"{reason}\"}} \
                  {count}"
