@@ -12,7 +12,7 @@ use tokio::{
 use super::{Authority, BASIC, RIGHT, Site, TLS, client_config, connect, request, tls_folder};
 use crate::support::{
     pki::client_config_with,
-    real::{SOON, get, read_answer},
+    real::{SOON, get, read_answer, until},
 };
 
 async fn site(servers: &Authority, root: &str) -> Site {
@@ -125,4 +125,23 @@ async fn the_administration_port_stays_plain_and_shows_when_certificates_end() {
     let series = r#"tls_certificate_not_after_timestamp_seconds{role="client_ca"}"#;
     assert!(site.bridge.metric(series).await.unwrap() > ends);
     assert!(!metrics.body.contains("role=\"nats"), "only where there is one");
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_no_answer_is_given_up_inside_of_tls_too() {
+    let servers = Authority::new("servers");
+    let site = site(&servers, "max_connections: 1\nread_timeout: 5m").await;
+    let config = client_config(&servers, None);
+    let mut deaf = connect(config.clone(), site.bridge.port).await.unwrap();
+    let many = request("c", RIGHT).replace("Connection: close\r\n", "").replace("POST", "PUT");
+    let many = many.repeat(100);
+    // Until the answers that nobody reads fill every buffer.
+    while let Ok(Ok(())) = timeout(Duration::from_secs(1), deaf.write_all(many.as_bytes())).await {}
+    let call = request("c", RIGHT);
+    until("a free place", async || {
+        let mut stream = connect(config.clone(), site.bridge.port).await.ok()?;
+        stream.write_all(call.as_bytes()).await.ok()?;
+        Some(read_answer(&mut stream, Instant::now()).await).filter(|answer| answer.status == 200)
+    })
+    .await;
 }
