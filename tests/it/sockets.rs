@@ -20,7 +20,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::real::{Answer, Bridge, NatsServer, SOON, post_head, read_answer, worker};
+use crate::support::real::{
+    Answer, Bridge, NatsServer, SOON, next_answer, one_answer, post_head, read_answer, worker,
+};
 
 /// A short `read_timeout`, so that tests need not wait long for it.
 const SHORT: Duration = Duration::from_millis(300);
@@ -103,25 +105,6 @@ fn call(claims: &str) -> String {
 /// A whole call after which the connection ends.
 fn last_call(claims: &str) -> String {
     format!("{}Connection: close\r\n\r\n{claims}", post_head("c", claims.len()))
-}
-
-/// Reads one answer and leaves the connection open. `None` where it was closed instead.
-async fn next_answer(stream: &mut TcpStream) -> Option<Answer> {
-    timeout(SOON, one_answer(stream, true)).await.expect("an answer, or an end")
-}
-
-async fn one_answer(stream: &mut TcpStream, has_body: bool) -> Option<Answer> {
-    let start = Instant::now();
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        head.push(char::from(stream.read_u8().await.ok()?));
-    }
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    let answer = Answer { status, head, body: String::new(), took: start.elapsed() };
-    let length = answer.header("content-length").filter(|_| has_body);
-    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-    stream.read_exact(&mut body).await.ok()?;
-    Some(Answer { body: String::from_utf8(body).unwrap(), ..answer })
 }
 
 /// Whether the bridge has ended the connection, without a further byte.

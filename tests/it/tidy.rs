@@ -236,6 +236,48 @@ fn a_file_has_one_subject() {
     }
 }
 
+/// Where a test with this path may stand.
+fn files_of_test(module: &[&str]) -> Vec<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = module.join("/");
+    let file = format!("{path}.rs");
+    let of_faults = path.strip_prefix("faults/").map(|path| format!("{path}.rs"));
+    let faults = of_faults.map(|file| here.join("tests/faults").join(file));
+    let here = [
+        root().join(&file),
+        root().join(&path).join("tests.rs"),
+        here.join("tests/it").join(&file),
+    ];
+    here.into_iter().chain(faults).collect()
+}
+
+#[test]
+fn every_defence_in_the_threat_model_has_a_test_that_is_there() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/threat-model.md");
+    let text = fs::read_to_string(document).unwrap();
+    let (mut rows, mut is_table) = (0, false);
+    for line in text.lines() {
+        is_table =
+            if line.starts_with("| attack |") { true } else { is_table && line.starts_with('|') };
+        if !is_table || line.starts_with("| attack |") || line.starts_with("| ---") {
+            continue;
+        }
+        rows += 1;
+        let cell = line.trim_end_matches('|').rsplit(" | ").next().unwrap().trim();
+        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty() || cell.starts_with("none: "), "no test, and no reason: {line}");
+        for test in tests {
+            let parts: Vec<&str> = test.split("::").collect();
+            let (name, module) = parts.split_last().unwrap();
+            let is_there = files_of_test(module).iter().any(|file| {
+                fs::read_to_string(file).is_ok_and(|code| code.contains(&format!("fn {name}(")))
+            });
+            assert!(is_there, "{test} is not a test");
+        }
+    }
+    assert!(rows >= 40, "{rows} rows");
+}
+
 #[test]
 fn the_map_names_every_file() {
     let map = fs::read_to_string(root().join("../ARCHITECTURE.md")).unwrap();

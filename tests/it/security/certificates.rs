@@ -9,7 +9,7 @@ use super::{
 use crate::support::{
     pki::Use,
     process::Serving,
-    real::{get, read_answer, until, value_of},
+    real::{get, next_answer, read_answer, until, value_of},
 };
 
 fn sha256(certificate: &Issued) -> String {
@@ -137,6 +137,9 @@ async fn an_authority_that_is_taken_out_counts_no_longer_on_open_connections_and
     };
     assert_eq!(post("").await, 200);
     let mut open = connect(config.clone(), serving.port).await.unwrap();
+    let kept = request("c", "").replace("Connection: close\r\n", "");
+    open.write_all(kept.as_bytes()).await.unwrap();
+    assert_eq!(next_answer(&mut open).await.unwrap().status, 200);
 
     let others = Authority::new("others");
     std::fs::write(serving.folder.0.join("ca"), others.pem()).unwrap();

@@ -321,6 +321,28 @@ pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin), start: In
     Answer { status, head: head.to_owned(), body: body.to_owned(), took: start.elapsed() }
 }
 
+/// Reads one answer and leaves the connection open. `None` where it was closed instead.
+pub(crate) async fn next_answer(stream: &mut (impl AsyncRead + Unpin)) -> Option<Answer> {
+    tokio::time::timeout(SOON, one_answer(stream, true)).await.expect("an answer, or an end")
+}
+
+pub(crate) async fn one_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    has_body: bool,
+) -> Option<Answer> {
+    let start = Instant::now();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head.push(char::from(stream.read_u8().await.ok()?));
+    }
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let answer = Answer { status, head, body: String::new(), took: start.elapsed() };
+    let length = answer.header("content-length").filter(|_| has_body);
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Answer { body: String::from_utf8(body).unwrap(), ..answer })
+}
+
 /// A worker on `subject`: what `decide` returns for a message is its reply, if anything. Counts.
 pub(crate) async fn worker(
     server: &NatsServer,
