@@ -248,7 +248,8 @@ impl<W: Wire> Front<W> {
         if let Some(Endpoint { lane, .. }) = endpoint {
             let taken = clock::now() - arrived;
             lane.metrics.refused(refusal.status().as_u16(), taken);
-            if let Refusal::Credentials(failure) = refusal {
+            let failure = refusal.auth_failure();
+            if let Some(failure) = failure {
                 lane.metrics.auth_failed(failure);
             }
             let connector = lane.connector.name.as_str();
@@ -258,6 +259,8 @@ impl<W: Wire> Front<W> {
                 action = "none",
                 source = "none",
                 reason = refusal.code(),
+                method = failure.map(|failure| failure.method.label()),
+                fault = failure.map(|failure| failure.fault.label()),
                 status,
                 ms,
                 "refused"

@@ -28,7 +28,10 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::domain::credentials::{AuthFault, Verdict, certificate::Certificate};
+use crate::domain::credentials::{
+    AuthFault, Verdict,
+    certificate::{Certificate, is_version_3},
+};
 
 /// What is spoken inside of TLS.
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -114,8 +117,8 @@ impl ClientTls {
     ) -> Result<Self, Unusable> {
         let (roots, authorities_end) = match authorities {
             Some(pem) => {
-                let (roots, ends) = roots(pem)?;
-                (roots, Some(ends))
+                let (certificates, ends) = certificates(pem, Part::Authorities)?;
+                (roots(&certificates)?, Some(ends))
             }
             None => {
                 let mut roots = RootCertStore::empty();
@@ -157,6 +160,7 @@ impl ClientTls {
 /// The certificate authorities that callers' certificates must come from.
 pub struct ClientAuthorities {
     verifier: Arc<dyn ClientCertVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
     /// When the first of them ends.
     pub ends: SystemTime,
 }
@@ -164,17 +168,21 @@ pub struct ClientAuthorities {
 impl ClientAuthorities {
     /// From certificates.
     pub fn from_pem(pem: &[u8]) -> Result<Self, Unusable> {
-        let (roots, ends) = roots(pem)?;
+        let (certificates, ends) = certificates(pem, Part::Authorities)?;
+        let roots = roots(&certificates)?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|_| NO_AUTHORITY)?;
-        Ok(Self { verifier, ends })
+        Ok(Self { verifier, certificates, ends })
     }
 
     /// Judges a chain of certificates, the caller's own one first: signatures, dates, and that it
-    /// is for clients.
+    /// is for clients. One that is listed here itself, as self-signed ones are, is believed.
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Verdict {
         let (own, between) = chain.split_first().ok_or(AuthFault::Missing)?;
+        if self.certificates.contains(own) {
+            return Ok(());
+        }
         let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let verified =
             self.verifier.verify_client_cert(own, between, UnixTime::since_unix_epoch(now));
@@ -266,18 +274,20 @@ fn certificates(
     for certificate in &chain {
         let read = Certificate::from_der(certificate).and_then(|read| read.validity);
         ends.push(read.ok_or(fault("holds something that is no certificate"))?.1);
+        if part == Part::Chain && !is_version_3(certificate) {
+            return Err(fault("holds a certificate that is not of X.509 version 3"));
+        }
     }
     let ends = ends.into_iter().min().ok_or(fault("holds no certificate"))?;
     Ok((chain, ends))
 }
 
-fn roots(pem: &[u8]) -> Result<(RootCertStore, SystemTime), Unusable> {
-    let (certificates, ends) = certificates(pem, Part::Authorities)?;
+fn roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, Unusable> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
-        roots.add(certificate).map_err(|_| NO_AUTHORITY)?;
+        roots.add(certificate.clone()).map_err(|_| NO_AUTHORITY)?;
     }
-    Ok((roots, ends))
+    Ok(roots)
 }
 
 const NO_AUTHORITY: Unusable =
@@ -379,6 +389,8 @@ mod tests {
             (vec![own.clone(), between.clone(), root.der().clone()], Ok(())),
             (vec![own.clone()], Err(AuthFault::Wrong)),
             (vec![own.clone(), own.clone()], Err(AuthFault::Wrong)),
+            (vec![root.der().clone()], Ok(())),
+            (vec![between.clone(), root.der().clone()], Err(AuthFault::Wrong)),
             (vec![], Err(AuthFault::Missing)),
             (vec![vec![0; 300].into()], Err(AuthFault::Malformed)),
         ] {

@@ -102,6 +102,11 @@ impl Refusal {
         }
     }
 
+    /// What is wrong with the credentials, if that is it.
+    pub fn auth_failure(self) -> Option<AuthFailure> {
+        if let Refusal::Credentials(failure) = self { Some(failure) } else { None }
+    }
+
     /// Under what it is counted, besides failed authentication.
     pub fn rejection(self) -> Option<Rejection> {
         match self {

@@ -4,7 +4,7 @@ use std::{fmt, time::SystemTime};
 
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
-use x509_cert::{Certificate as X509, der::Decode, name::RdnSequence};
+use x509_cert::{Certificate as X509, Version, der::Decode, name::RdnSequence};
 
 use super::{AuthFault, Verdict};
 
@@ -79,6 +79,13 @@ pub enum Listed {
     Fingerprint(Fingerprint),
     /// Any with this subject, of a certificate authority that is trusted.
     Subject(SubjectName),
+}
+
+/// Whether a certificate is of X.509 version 3. TLS libraries take no older ones of servers and
+/// clients, which `openssl x509 -req` still makes where it is given no extensions.
+pub fn is_version_3(der: &[u8]) -> bool {
+    X509::from_der(der)
+        .is_ok_and(|certificate| certificate.tbs_certificate().version() == Version::V3)
 }
 
 /// What is looked at in a certificate. A proxy that passes one on may tell only part of it.
