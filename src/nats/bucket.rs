@@ -120,20 +120,20 @@ impl Bucket {
         format!("$KV.{}.{key}", self.name)
     }
 
-    /// Subjects that the bridge publishes to for this bucket, one of each kind.
-    pub(super) fn published_to(&self) -> Vec<String> {
+    /// Subjects that the bridge publishes to for this bucket; `keys` are those of its records.
+    pub(super) fn published_to(&self, keys: &str) -> Vec<String> {
         let verbs: &[&str] = match self.create {
             true => &["INFO", "MSG.GET", "CREATE", "UPDATE"],
             false => &["INFO", "MSG.GET"],
         };
         let api = |verb: &&str| format!("$JS.API.STREAM.{verb}.{}", self.stream());
-        verbs.iter().map(api).chain([self.subject("x")]).collect()
+        verbs.iter().map(api).chain([self.subject(keys)]).collect()
     }
 
     /// The same for following what is written to it.
     pub(super) fn published_to_follow(&self) -> Vec<String> {
-        ["CREATE", "DELETE", "INFO", "MSG.NEXT"]
-            .map(|verb| format!("$JS.API.CONSUMER.{verb}.{}.x", self.stream()))
+        ["CREATE", "DELETE", "MSG.NEXT"]
+            .map(|verb| format!("$JS.API.CONSUMER.{verb}.{}.*", self.stream()))
             .to_vec()
     }
 

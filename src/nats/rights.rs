@@ -1,9 +1,14 @@
-//! Whether the server grants what the bridge needs, asked once for every connection.
+//! Whether the server grants what the bridge needs, asked at every connection, and again while
+//! something is missing.
 //!
 //! A right that is missing looks like silence: a message that may not be published is dropped, a
 //! reply that may not be received does not come.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -15,11 +20,18 @@ use crate::{
     domain::rights::{Right, Rights},
     metrics::{ConnectionEvent, Metrics},
     pipeline::Pipeline,
-    wire::{OPERATION_TIME_MAX, Wire},
+    wire::Wire,
 };
 
 /// Tells a user its own rights.
 pub(super) const ASK: &str = "$SYS.REQ.USER.INFO";
+
+/// How long the answer may take: nobody waits for it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The pause before rights that were missing are asked for again: a server can be told to grant
+/// them while the connection stays.
+const ASK_AGAIN_EVERY: Duration = Duration::from_secs(15);
 
 /// A right, and which key of the configuration needs it.
 #[derive(Debug)]
@@ -32,20 +44,22 @@ struct Need {
 fn needs(config: &Config) -> Vec<Need> {
     let publish =
         |subject: String, key: &str| Need { right: Right::Publish(subject), key: key.to_owned() };
-    let mut needs = vec![Need {
-        right: Right::Subscribe(format!("{}.x.*", config.nats.inbox_prefix)),
+    let inbox = |rest: &str| Need {
+        right: Right::Subscribe(format!("{}.{rest}", config.nats.inbox_prefix)),
         key: "nats.inbox_prefix".to_owned(),
-    }];
+    };
+    // Replies to one question come to a subject of their own, all others to one of many.
+    let mut needs = vec![inbox("*"), inbox("*.*")];
     for settings in &config.connectors {
         let (name, subject) = (&settings.connector.name, &settings.connector.subject);
         needs.push(publish(subject.to_string(), &format!("connectors.{name}.subject")));
     }
     needs.push(publish(discovery::ASK.to_owned(), "connectors"));
     if let Some(calls) = bucket::of_calls(config) {
-        needs.extend(calls.published_to().into_iter().map(|s| publish(s, "calls.store")));
+        needs.extend(calls.published_to("*").into_iter().map(|s| publish(s, "calls.store")));
     }
     if let Some(shared) = decisions::bucket_of(config) {
-        let subjects = shared.published_to().into_iter().chain(shared.published_to_follow());
+        let subjects = shared.published_to("*.*").into_iter().chain(shared.published_to_follow());
         needs.extend(subjects.map(|subject| publish(subject, "fallback.cached.shared")));
     }
     needs
@@ -73,19 +87,45 @@ pub async fn check_rights(pipeline: Arc<Pipeline<NatsWire>>, config: Config, met
     loop {
         wire.connected().await;
         client.mark_unchanged();
-        if let Some(rights) = ask(wire).await {
-            let missing: Vec<_> = needs.iter().filter(|need| !rights.has(&need.right)).collect();
-            missing.iter().for_each(|need| report(need, &metrics));
-            wire.missing_rights.set(missing.iter().map(|need| written(&need.right)).collect());
-        }
-        if client.changed().await.is_err() {
-            return;
+        let check = async {
+            check_one_connection(wire, &needs, &metrics).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            changed = client.changed() => if changed.is_err() {
+                return;
+            },
+            () = check => {}
         }
     }
 }
 
+/// Until nothing is missing, as far as the server says.
+async fn check_one_connection(wire: &NatsWire, needs: &[Need], metrics: &Metrics) {
+    let mut reported = BTreeSet::new();
+    loop {
+        let rights = ask(wire).await;
+        let is_missing = |need: &&Need| rights.as_ref().is_some_and(|r| !r.has(&need.right));
+        let missing: Vec<&Need> = needs.iter().filter(is_missing).collect();
+        for need in &missing {
+            if reported.insert(written(&need.right)) {
+                report(need, metrics);
+            }
+        }
+        wire.missing_rights.set(missing.iter().map(|need| written(&need.right)).collect());
+        if missing.is_empty() {
+            if rights.is_some() && !reported.is_empty() {
+                tracing::info!("the NATS user has all rights that the bridge needs");
+            }
+            return;
+        }
+        tokio::time::sleep(ASK_AGAIN_EVERY).await;
+    }
+}
+
 async fn ask(wire: &NatsWire) -> Option<Rights> {
-    let end = clock::now() + OPERATION_TIME_MAX;
+    let end = clock::now() + ANSWER_WITHIN;
     let reply = wire.request(ASK.to_owned(), HeaderMap::new(), Bytes::new(), end).await;
     let rights = reply.ok().as_deref().and_then(Rights::parse);
     if rights.is_none() {
