@@ -150,3 +150,37 @@ fn written(right: &Right) -> String {
         Right::Subscribe(subject) => format!("subscribe {subject}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERMISSIONS: &str = include_str!("../../deploy/nats/permissions.conf");
+
+    /// What the first user of the file, who is the bridge, may publish to or subscribe to.
+    fn granted(kind: &str) -> BTreeSet<String> {
+        let list = PERMISSIONS.split_once(&format!("{kind}: [")).unwrap().1;
+        let lines = list.lines().map(str::trim).take_while(|line| *line != "]");
+        let subjects = lines.filter_map(|line| line.strip_prefix('"')?.split('"').next());
+        subjects.map(|subject| format!("{kind} {subject}")).collect()
+    }
+
+    #[test]
+    fn the_rights_that_are_asked_for_are_those_of_the_ready_permissions() {
+        let config = "calls: {store: jetstream}
+connectors:
+  c: {protocol: b2c-policy, step: custom, auth: none, fallback: {cached: {by: [a], shared: true}}}";
+        let needs = needs(&Config::parse(config).unwrap());
+        let needed = needs.iter().map(|need| match written(&need.right).as_str() {
+            "publish connectors.c.custom" => "publish connectors.>".to_owned(),
+            "subscribe _INBOX_connector_bridge.*" | "subscribe _INBOX_connector_bridge.*.*" => {
+                "subscribe _INBOX_connector_bridge.>".to_owned()
+            }
+            other => other.to_owned(),
+        });
+        let needed: BTreeSet<_> = needed.chain([format!("publish {ASK}")]).collect();
+        let granted: BTreeSet<_> =
+            granted("publish").union(&granted("subscribe")).cloned().collect();
+        assert_eq!(needed, granted);
+    }
+}

@@ -8,6 +8,8 @@ mod memory;
 mod message;
 mod outage;
 mod overdue;
+mod permissions;
+mod raw;
 mod replies;
 mod restart;
 mod store;

@@ -73,8 +73,21 @@ impl Worker {
         client: Client,
         decide: impl Fn(&Message) -> Reply + Send + 'static,
     ) -> Self {
-        let mut messages = client.queue_subscribe(SUBJECT, "w".to_owned()).await.unwrap();
-        round_trip(&client).await;
+        let worker = Self::at(client, SUBJECT, "w", decide).await;
+        round_trip(&worker.client).await;
+        worker
+    }
+
+    /// In this queue group of another subject. It may not be known to the server yet.
+    pub(super) async fn at(
+        client: Client,
+        subject: &str,
+        queue: &str,
+        decide: impl Fn(&Message) -> Reply + Send + 'static,
+    ) -> Self {
+        let messages = client.queue_subscribe(subject.to_owned(), queue.to_owned()).await;
+        let mut messages = messages.unwrap();
+        client.flush().await.unwrap();
         let all = Arc::<Mutex<Vec<Got>>>::default();
         let (got, own_client) = (Arc::clone(&all), client.clone());
         let listening = tokio::spawn(async move {
@@ -94,6 +107,12 @@ impl Worker {
         self.listening.abort();
         assert!(self.listening.await.is_err());
         round_trip(&self.client).await;
+    }
+
+    /// Listens no more, as the server will learn.
+    pub(super) async fn stop(self) {
+        self.listening.abort();
+        self.client.drain().await.unwrap();
     }
 
     /// Everything that came so far.

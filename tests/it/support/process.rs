@@ -2,11 +2,12 @@
 
 use std::{
     fs::{self, File},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
 };
 
-use super::real::{Folder, NatsServer, config_at, get, metric, signal_process, until};
+use super::real::{Folder, NatsServer, config_at, get, metric, signal_process, tool, until};
 
 /// A running program; killed when dropped.
 pub(crate) struct Program {
@@ -21,6 +22,19 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
+}
+
+/// Python with what the example workers need.
+pub(crate) fn python() -> Command {
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", tool("NATS_PY", ".tools/python"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A file of an example worker.
+pub(crate) fn example(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/workers").join(file)
 }
 
 /// Runs the bridge's binary to its end.

@@ -50,9 +50,10 @@ pub(crate) fn tool(variable: &str, path: &str) -> PathBuf {
 
 /// A nats-server; killed when dropped. It keeps its port when it is started again.
 pub(crate) struct NatsServer {
-    folder: Folder,
+    pub(crate) folder: Folder,
     process: Option<Child>,
     more: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
     pub(crate) port: u16,
 }
 
@@ -64,10 +65,19 @@ impl NatsServer {
 
     /// With lines of a configuration of its own; `{folder}` in it is a folder of its own.
     pub(crate) async fn start_with(config: &str) -> Self {
-        let folder = Folder::new();
+        Self::start_in(Folder::new(), config, &[]).await
+    }
+
+    /// In a folder that may hold more files, with variables in its environment.
+    pub(crate) async fn start_in(
+        folder: Folder,
+        config: &str,
+        environment: &[(&'static str, &'static str)],
+    ) -> Self {
         let file = folder.0.join("nats.conf");
         let more = vec!["--config".to_owned(), file.to_str().unwrap().to_owned()];
-        let mut server = Self { folder, process: None, more, port: 0 };
+        let environment = environment.to_vec();
+        let mut server = Self { folder, process: None, more, environment, port: 0 };
         server.configure(config);
         server.run().await;
         server
@@ -96,6 +106,7 @@ impl NatsServer {
             .args(["--addr", "127.0.0.1", "--port", &port, "--ports_file_dir"])
             .arg(&self.folder.0)
             .args(&self.more)
+            .envs(self.environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -1,8 +1,7 @@
 //! `examples/workers/deduplicate-python`: whatever comes, one effect per call id.
 
 use std::{
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -10,8 +9,8 @@ use async_nats::{Client, HeaderMap, Message};
 use futures_util::{StreamExt, future::join_all};
 
 use crate::support::{
-    process::Program,
-    real::{Answer, Bridge, Folder, NatsServer, SOON, tool, until},
+    process::{Program, example, python},
+    real::{Answer, Bridge, Folder, NatsServer, SOON, until},
 };
 
 const SUBJECT: &str = "connectors.approve-signup.before-create";
@@ -58,9 +57,8 @@ impl Workers {
                 command.args(["-c", DIES]);
             }
         }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         command
-            .arg(root.join("examples/workers/deduplicate-python/worker.py"))
+            .arg(example("deduplicate-python/worker.py"))
             .env("NATS_URL", self.server.url())
             .env("DATABASE", self.database());
         self.copies.push(Program::spawn(command));
@@ -136,13 +134,6 @@ with db:
                          deadline: 2s, claims: {require: [email]}}\n";
         Bridge::start(&self.server, connector).await.connected().await
     }
-}
-
-fn python() -> Command {
-    let mut command = Command::new("python3");
-    command.env("PYTHONPATH", tool("NATS_PY", ".tools/python"));
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
-    command
 }
 
 fn headers(call_id: &str, attempt: u32, deadline: SystemTime) -> HeaderMap {
