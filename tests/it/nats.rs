@@ -12,6 +12,7 @@ mod permissions;
 mod raw;
 mod replies;
 mod restart;
+mod rights;
 mod store;
 mod worker;
 
