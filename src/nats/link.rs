@@ -17,7 +17,7 @@ use async_nats::{
     ServerError, Subscriber,
 };
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::{NatsWire, check_version, reply, rights};
 use crate::{
@@ -36,6 +36,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest time from the start of one attempt to connect to the next.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The pause before a connection takes the place of one over which no replies may come, and how
+/// long that one has to prove to be no better.
+const DEAF_PAUSE: Duration = Duration::from_secs(5);
+const DEAF_WITHIN: Duration = Duration::from_secs(1);
 
 /// How many replies may wait to be read. Reading one takes microseconds.
 const REPLIES_MAX: usize = 65_536;
@@ -63,6 +68,8 @@ struct Connection {
     client: Arc<Client>,
     replies: Subscriber,
     events: mpsc::Receiver<Event>,
+    /// Told that the server lets no replies through.
+    deaf: Arc<Notify>,
 }
 
 /// A running link.
@@ -76,17 +83,26 @@ impl Link {
     /// Connects, hands everything that comes to the pipeline, and connects anew, forever.
     pub async fn run(self, pipeline: Arc<Pipeline<NatsWire>>, metrics: Metrics) {
         let running = Running { link: self, pipeline, metrics };
+        let mut was_deaf = false;
         loop {
-            running.keep_one_connection().await;
+            was_deaf = running.keep_one_connection(was_deaf).await;
         }
     }
 }
 
 impl Running {
-    /// Until it is lost.
-    async fn keep_one_connection(&self) {
+    /// Until it is lost, or is of no use. Returns whether no replies may come over it; where that
+    /// is how the last one was, this one is not used before it is better.
+    async fn keep_one_connection(&self, was_deaf: bool) -> bool {
         let Self { link, pipeline, metrics } = self;
         let mut connection = self.connect().await;
+        if was_deaf {
+            let end = clock::now() + DEAF_WITHIN;
+            if clock::until(end, connection.deaf.notified()).await.is_some() {
+                self.give_up(connection).await;
+                return true;
+            }
+        }
         metrics.connection_event(ConnectionEvent::Connected);
         metrics.nats_connected.set(1);
         tracing::info!("connected to NATS");
@@ -95,25 +111,45 @@ impl Running {
         link.client.send_replace(Some(Arc::clone(&connection.client)));
         pipeline.connection_returned();
 
-        loop {
+        let is_deaf = loop {
             tokio::select! {
                 Some(message) = connection.replies.next() => reply(pipeline, message),
+                () = connection.deaf.notified() => break true,
                 event = connection.events.recv() => match event {
-                    Some(Event::Disconnected | Event::Closed) | None => break,
+                    Some(Event::Disconnected | Event::Closed) | None => break false,
                     Some(event) => self.event(&event),
                 },
             }
-        }
+        };
 
         link.client.send_replace(None);
         metrics.connection_event(ConnectionEvent::Disconnected);
         metrics.nats_connected.set(0);
-        tracing::warn!("lost the connection to NATS");
+        match is_deaf {
+            true => tracing::warn!("a connection to NATS without replies is of no use"),
+            false => tracing::warn!("lost the connection to NATS"),
+        }
         while let Some(Some(message)) = connection.replies.next().now_or_never() {
             reply(pipeline, message);
         }
         pipeline.wire().connection_lost();
         pipeline.connection_lost();
+        if is_deaf {
+            self.give_up(connection).await;
+        }
+        is_deaf
+    }
+
+    /// Ends a connection over which no replies may come. What was subscribed to over it is gone for
+    /// good, whatever the server grants later.
+    async fn give_up(&self, mut connection: Connection) {
+        while let Ok(event) = connection.events.try_recv() {
+            self.event(&event);
+        }
+        // Others may still hold the client.
+        let end = clock::now() + CONNECT_TIMEOUT;
+        drop(clock::until(end, connection.client.drain()).await);
+        clock::sleep_until(clock::now() + DEAF_PAUSE).await;
     }
 
     /// Tries until it succeeds.
@@ -179,6 +215,9 @@ impl Link {
     /// One attempt, at one server after the other.
     async fn try_connect(&self) -> Result<Connection, ConnectError> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let deaf = Arc::new(Notify::new());
+        let (told, replies) = (Arc::clone(&deaf), format!("{}*", self.inbox));
+        let violation = format!("Subscription to \"{replies}\"");
         let was_connected = Arc::new(AtomicBool::new(false));
         let servers = [&self.servers[..], &self.peers()[..]].concat();
         let mut options = options(self.identity.clone(), Arc::clone(&was_connected));
@@ -194,17 +233,24 @@ impl Link {
             .reconnect_delay_callback(|_| Duration::ZERO)
             .max_reconnects(servers.len())
             .event_callback(move |event| {
+                let is_deaf = matches!(
+                    &event,
+                    Event::ServerError(ServerError::Other(text)) if is_about(text, &violation)
+                );
                 // A full queue drops an event, never the connection's own work.
                 drop(sender.try_send(event));
+                if is_deaf {
+                    told.notify_one();
+                }
                 std::future::ready(())
             })
             .connect(&servers)
             .await?;
         was_connected.store(true, Ordering::Release);
-        let replies = client.subscribe(format!("{}*", self.inbox)).await;
+        let replies = client.subscribe(replies).await;
         let replies =
             replies.map_err(|error| ConnectError::with_source(ConnectErrorKind::Io, error))?;
-        Ok(Connection { client: Arc::new(client), replies, events })
+        Ok(Connection { client: Arc::new(client), replies, events, deaf })
     }
 }
 

@@ -37,7 +37,7 @@ async fn permissions_and_credentials_are_taken_away_and_every_call_is_answered_i
         ("password: secret, permissions: {publish: {deny: [\"connectors.>\"]}}", 1.0),
         ("password: secret, permissions: {subscribe: {deny: [\"_INBOX_life1.>\"]}}", 1.0),
         ("password: another", 0.0),
-        ("password: secret, permissions: {publish: [], subscribe: []}", 1.0),
+        ("password: secret, permissions: {publish: {deny: \">\"}, subscribe: {deny: \">\"}}", 1.0),
     ] {
         load.until_more(1_000).await;
         server.configure(&users(taken));

@@ -71,7 +71,7 @@ async fn client(server: &NatsServer, user: &str) -> Client {
     Worker::client(server, options.custom_inbox_prefix("_INBOX_connector_bridge")).await
 }
 
-async fn worker(server: &NatsServer) -> Worker {
+pub(super) async fn worker(server: &NatsServer) -> Worker {
     let blocks = |_: &async_nats::Message| -> Reply {
         says(r#"{"action":"ShowBlockPage","userMessage":"Not you."}"#)
     };

@@ -1,17 +1,19 @@
 //! What the bridge says where the server does not grant all that it needs.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::permissions::{as_bridge, connectors, permissions, server};
+use super::permissions::{as_bridge, connectors, permissions, server, worker};
 use crate::support::{
     process::Serving,
-    real::{Folder, NatsServer, until},
+    proxy::{Flow, Proxy},
+    real::{Folder, NatsServer, post, until},
 };
 
 const LACKS: &str = "the NATS user lacks a right that the bridge needs";
 const AUTH_ERROR: &str = r#"nats_connection_events_total{event="auth_error"}"#;
+const CONNECTED: &str = r#"nats_connection_events_total{event="connected"}"#;
 
 /// The file without the lines that hold `right`.
 fn without(right: &str) -> String {
@@ -23,14 +25,16 @@ fn without(right: &str) -> String {
 
 /// The bridge as a process, at a server that grants everything but `right`.
 async fn serve_without(right: &str) -> (NatsServer, Serving) {
-    serve_with(&without(right)).await
-}
-
-async fn serve_with(permissions: &str) -> (NatsServer, Serving) {
-    let server = server(permissions).await;
+    let server = server(&without(right)).await;
     let root = "calls: {store: jetstream}\ndrain_delay: 0s";
     let serving = Serving::start_in(Folder::new(), &as_bridge(&server), root, connectors()).await;
     (server, serving.connected().await)
+}
+
+/// Other rights from now on, on connections that there are too.
+fn grant(server: &NatsServer, permissions: &str) {
+    fs::write(server.folder.0.join("permissions.conf"), permissions).unwrap();
+    server.signal("HUP");
 }
 
 /// The log lines of this level so far.
@@ -95,10 +99,15 @@ async fn a_right_that_is_missing_is_named_in_the_log_and_the_status_and_counted(
     }
 }
 
+/// All rights but that to hear replies.
+fn deaf() -> String {
+    permissions().replace("_INBOX_connector_bridge.>", "_INBOX_other.>")
+}
+
 #[tokio::test]
-async fn a_bridge_that_may_not_hear_replies_says_what_the_server_says() {
-    let other_prefix = permissions().replace("_INBOX_connector_bridge.>", "_INBOX_other.>");
-    let (_server, serving) = serve_with(&other_prefix).await;
+async fn a_bridge_that_may_not_hear_replies_says_what_the_server_says_and_asks_nobody() {
+    let server = server(&deaf()).await;
+    let serving = Serving::start_in(Folder::new(), &as_bridge(&server), "", connectors()).await;
     until_line(&serving, "ERROR", |line| {
         let violation = r#"Permissions Violation for Subscription to "_INBOX_connector_bridge."#;
         let error = line["error"].as_str().unwrap_or_default();
@@ -106,8 +115,38 @@ async fn a_bridge_that_may_not_hear_replies_says_what_the_server_says() {
     })
     .await;
     assert!(serving.metric(AUTH_ERROR).await.unwrap() >= 1.0);
-    until_line(&serving, "INFO", is_unknown).await;
     assert_eq!(missing(&serving).await, json!([]), "nobody says");
+    let worker = worker(&server).await;
+    let answer = post(serving.port, "approve-signup", "{}").await;
+    assert_eq!((answer.source(), worker.got().len()), ("default", 0));
+    until("the next connection is no better", async || {
+        serving.metric(AUTH_ERROR).await.filter(|count| *count >= 2.0)
+    })
+    .await;
+    assert_eq!(serving.metric(CONNECTED).await, Some(1.0), "the next one is not used");
+}
+
+#[tokio::test]
+async fn replies_that_were_forbidden_for_a_while_are_heard_again_when_they_are_allowed() {
+    let server = server(&permissions()).await;
+    let serving = Serving::start_in(Folder::new(), &as_bridge(&server), "", connectors()).await;
+    let worker = worker(&server).await;
+    let until_decided = async || {
+        let decided = until("a worker decides", async || {
+            let answer = post(serving.port, "approve-signup", "{}").await;
+            (answer.source() == "worker").then_some(())
+        });
+        decided.await;
+    };
+    until_decided().await;
+    grant(&server, &deaf());
+    until("it is not connected", async || {
+        (serving.metric("nats_connected").await == Some(0.0)).then_some(())
+    })
+    .await;
+    grant(&server, &permissions());
+    until_decided().await;
+    assert!(worker.got().len() >= 2);
 }
 
 /// The rights are not known, and how they would be.
@@ -129,13 +168,21 @@ async fn a_bridge_that_may_not_ask_for_its_rights_says_so_and_counts_no_error() 
 async fn a_right_that_is_granted_later_is_missing_no_more_on_the_same_connection() {
     let (server, serving) = serve_without("$SRV.INFO").await;
     until_missing(&serving, &["publish $SRV.INFO"]).await;
-    fs::write(server.folder.0.join("permissions.conf"), permissions()).unwrap();
-    server.signal("HUP");
+    grant(&server, &permissions());
     until_missing(&serving, &[]).await;
     until_line(&serving, "INFO", |line| {
         line["message"] == "the NATS user has all rights that the bridge needs"
     })
     .await;
-    let connected = r#"nats_connection_events_total{event="connected"}"#;
-    assert_eq!(serving.metric(connected).await, Some(1.0));
+    assert_eq!(serving.metric(CONNECTED).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_right_is_missed_at_a_server_that_is_far_away_too() {
+    let server = server(&without("$SRV.INFO")).await;
+    let line = Proxy::to(server.port).await;
+    line.set(Flow::Delayed(Duration::from_millis(150)));
+    let nats = as_bridge(&server).replace(&server.port.to_string(), &line.port.to_string());
+    let serving = Serving::start_in(Folder::new(), &nats, "", connectors()).await;
+    until_missing(&serving, &["publish $SRV.INFO"]).await;
 }
