@@ -14,6 +14,7 @@ mod replies;
 mod restart;
 mod rights;
 mod store;
+mod tls;
 mod worker;
 
 use std::time::Duration;

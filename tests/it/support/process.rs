@@ -45,8 +45,13 @@ pub(crate) async fn run(arguments: &[&str]) -> Ended {
 impl Program {
     /// Starts the bridge's binary, without any environment.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&[], arguments)
+    }
+
+    /// Starts it in an environment that has nothing but this.
+    pub(crate) fn start_in(environment: &[(&str, &Path)], arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_connector-bridge"));
-        command.args(arguments).env_clear();
+        command.args(arguments).env_clear().envs(environment.iter().copied());
         Self::spawn(command)
     }
 
@@ -107,9 +112,20 @@ impl Serving {
 
     /// In a folder that may hold more files, with any keys of the section `nats`.
     pub(crate) async fn start_in(folder: Folder, nats: &str, root: &str, connectors: &str) -> Self {
+        let config = config_at(&folder, nats, root, connectors);
+        Self::start_as(folder, &[], &config).await
+    }
+
+    /// With this configuration, in an environment that has nothing but this.
+    pub(crate) async fn start_as(
+        folder: Folder,
+        environment: &[(&str, &Path)],
+        config: &str,
+    ) -> Self {
         let file = folder.0.join("bridge.yaml");
-        fs::write(&file, config_at(&folder, nats, root, connectors)).unwrap();
-        let program = Program::start(&["serve", "--config", file.to_str().unwrap()]);
+        fs::write(&file, config).unwrap();
+        let program =
+            Program::start_in(environment, &["serve", "--config", file.to_str().unwrap()]);
         let [port, admin_port] = until("the ports", async || {
             assert!(program.is_running(), "{}", program.err());
             let err = program.err();
