@@ -205,10 +205,16 @@ impl Link {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new client knows only what it is told.
+    /// A new client knows only what it is told. Servers name others without a word on TLS, and
+    /// before they have proved who they are; so one that is asked for over TLS only brings no
+    /// other that is not.
     fn remember_peers(&self, client: &Client) {
+        let scheme = match self.servers.iter().any(ServerAddr::tls_required) {
+            true => "tls",
+            false => "nats",
+        };
         let urls = client.server_info().connect_urls;
-        let peers = urls.iter().filter_map(|url| url.parse().ok());
+        let peers = urls.iter().filter_map(|url| format!("{scheme}://{url}").parse().ok());
         *self.peers() = peers.filter(|peer| !self.servers.contains(peer)).collect();
     }
 

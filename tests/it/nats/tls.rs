@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_nats::ConnectOptions;
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use super::{
     assert_is_decided, assert_is_default, claims_of, connector, post_until_decided,
@@ -279,6 +280,42 @@ async fn changed_files_count_from_the_next_connection_on_and_broken_ones_do_not(
         fs::write(&file, good).unwrap();
     }
     bridge.until_metric("config_last_reload_successful", 1.0).await;
+}
+
+#[tokio::test]
+async fn other_servers_that_a_server_for_tls_names_are_spoken_to_over_tls_too() {
+    let authority = Authority::new("authority");
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let route = free.local_addr().unwrap();
+    drop(free);
+    let own = authority.server();
+    let more = format!("tls {{{ALL}}}\ncluster {{name: c, listen: \"{route}\"}}");
+    let mut server_for_tls = server(&authority, &own, &more).await;
+    let more = format!(
+        "cluster {{name: c, listen: \"127.0.0.1:-1\", routes: [\"nats-route://{route}\"]}}"
+    );
+    let plain = server(&authority, &own, &more).await;
+    until("one names the other", async || {
+        let mut stream = TcpStream::connect(("127.0.0.1", server_for_tls.port)).await.unwrap();
+        let mut info = [0; 4_096];
+        let length = stream.read(&mut info).await.unwrap();
+        let info = String::from_utf8_lossy(&info[..length]);
+        info.contains(&format!("\"127.0.0.1:{}\"", plain.port)).then_some(())
+    })
+    .await;
+    let folder = folder(&authority, &authority.client("bridge"));
+    let of_system = folder.0.join("ca.pem");
+    let config = config_at(&folder, &nats("tls", &server_for_tls, ""), "", &connector(""));
+    let serving = Serving::start_as(folder, &[("SSL_CERT_FILE", &of_system)], &config).await;
+    let serving = serving.connected().await;
+    server_for_tls.kill();
+    until("the other server is tried", async || {
+        let log = log(&plain);
+        assert!(!log.contains("CONNECT {"), "{log}");
+        log.contains("authentication error").then_some(())
+    })
+    .await;
+    assert_eq!(serving.metric(CONNECTED).await, Some(1.0));
 }
 
 #[tokio::test]
