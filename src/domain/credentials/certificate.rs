@@ -1,6 +1,9 @@
 //! Client certificates: what is looked at in one, and which of them are let in.
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt::{self, Write},
+    time::SystemTime,
+};
 
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
@@ -39,6 +42,9 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// What may stand behind a backslash in a name, besides two hexadecimal digits (RFC 4514).
+const ESCAPED: &str = " \"#+,;<=>\\";
+
 /// The whole name of a certificate's subject, as RFC 4514 writes it: the most specific part first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectName(Box<str>);
@@ -46,23 +52,33 @@ pub struct SubjectName(Box<str>);
 impl SubjectName {
     /// From text. White space behind a comma, the case of attribute types, and how a character is
     /// escaped do not count. `None` where it is not such a name, or an empty one.
+    ///
+    /// The library takes some escaped commas for the end of a part, and an escape that is cut
+    /// short for a whole one. So it gets every escape as two hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut name = String::with_capacity(text.len());
-        let mut is_escaped = false;
-        for c in text.chars() {
-            let is_behind_comma = name.ends_with(',') && !name.ends_with("\\,");
-            if c == ' ' && is_behind_comma && !is_escaped {
-                continue;
-            }
-            is_escaped = c == '\\' && !is_escaped;
+        let mut characters = text.chars().peekable();
+        while let Some(c) = characters.next() {
             name.push(c);
+            if c == ',' {
+                while characters.next_if_eq(&' ').is_some() {}
+            } else if c == '\\' {
+                let escaped = characters.next()?;
+                if escaped.is_ascii_hexdigit() {
+                    name.extend([escaped, characters.next_if(char::is_ascii_hexdigit)?]);
+                } else if ESCAPED.contains(escaped) {
+                    write!(name, "{:02x}", u32::from(escaped)).ok()?;
+                } else {
+                    return None;
+                }
+            }
         }
         Self::of(&name.parse().ok()?)
     }
 
     fn of(name: &RdnSequence) -> Option<Self> {
-        let text = name.to_string();
-        (!text.is_empty()).then(|| Self(text.into()))
+        let is_whole = !name.is_empty() && name.iter().all(|part| !part.is_empty());
+        is_whole.then(|| Self(name.to_string().into()))
     }
 }
 
@@ -211,6 +227,25 @@ mod tests {
     }
 
     #[test]
+    fn only_commas_that_are_not_escaped_end_a_part_of_a_name() {
+        for (one, other, same) in [
+            ("CN=a,   O=b", "CN=a,O=b", true),
+            (r"CN=a\\,  O=b", r"CN=a\5c,O=b", true),
+            (r"CN=a\\\,  O=b", r"CN=a\5c\2c  O\3db", true),
+            (r"CN=a\,  O=b", r"CN=a\2C  O=b", true),
+            (r"CN=a\\\+O=b", r"CN=a\5c\2bO=b", true),
+            (r"CN=a\\+O=b", r"O=b+CN=a\5C", true),
+            (r"CN=\#\ \ ", r"CN=\23\20\20", true),
+            (r"CN=a\\\,O=b", r"CN=a\\,O=b", false),
+            (r"CN=a\,  b", r"CN=a\,b", false),
+            ("CN=a  b", "CN=a b", false),
+        ] {
+            let [one, other] = [one, other].map(|text| SubjectName::parse(text).unwrap());
+            assert_eq!(one == other, same, "{one} {other}");
+        }
+    }
+
+    #[test]
     fn what_is_no_certificate_fingerprint_or_name_is_not_taken_for_one() {
         let good = der(&[(DnType::CommonName, "a")]);
         assert!(Certificate::from_der(&good).is_some());
@@ -221,6 +256,10 @@ mod tests {
             assert_eq!(Fingerprint::parse(bad), None, "{bad}");
         }
         for bad in ["", " ", "a", "=a", "CN", "CN=a,", ",CN=a", "XX=a", "CN=a,,O=b"] {
+            let parsed = SubjectName::parse(bad);
+            assert!(parsed.is_none(), "{bad}: {parsed:?}");
+        }
+        for bad in [r"CN=a\", r"CN=a\4", r"CN=a\4,O=b", r"CN=\x", r"CN=\é", r"CN=#\23", "CN=#0c"] {
             let parsed = SubjectName::parse(bad);
             assert!(parsed.is_none(), "{bad}: {parsed:?}");
         }
