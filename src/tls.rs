@@ -4,11 +4,9 @@
 //! TLS 1.2 and 1.3 only, with the suites of rustls: the four ECDHE suites with AES-GCM that the
 //! callers ask for are among them (Azure AD B2C, "TLS and cipher suite requirements").
 
-use std::{
-    fmt, io,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod authorities;
+
+use std::{fmt, io, sync::Arc, time::SystemTime};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
@@ -19,22 +17,22 @@ use rustls::{
         verify_tls13_signature,
     },
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
-    server::{
-        WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::danger::{ClientCertVerified, ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::domain::credentials::{
-    AuthFault, Verdict,
-    certificate::{Certificate, is_version_3},
-};
+pub use self::authorities::ClientAuthorities;
+use crate::domain::credentials::certificate::{Certificate, is_version_3};
 
 /// What is spoken inside of TLS.
 const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// The longest chain of certificates that a caller may show, and its size. Real ones have two or
+/// three certificates of 1 to 2 KiB.
+const CHAIN_MAX: usize = 5;
+const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
 /// A part of what TLS takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +54,15 @@ pub struct Unusable {
     pub what: &'static str,
 }
 
+/// What callers are asked for in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// They may show a certificate.
+    ForCertificates,
+    /// They cannot.
+    ForNothing,
+}
+
 /// What the bridge shows to callers.
 pub struct ServerTls {
     config: Arc<ServerConfig>,
@@ -64,13 +71,8 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// From a chain of certificates, the own one first, and its private key. With
-    /// `asks_for_certificates`, callers may show one.
-    pub fn from_pem(
-        chain: &[u8],
-        key: &[u8],
-        asks_for_certificates: bool,
-    ) -> Result<Self, Unusable> {
+    /// From a chain of certificates, the own one first, and its private key.
+    pub fn from_pem(chain: &[u8], key: &[u8], asks: Asks) -> Result<Self, Unusable> {
         let (chain, ends) = certificates(chain, Part::Chain)?;
         let key = private_key(key)?;
         let provider = provider();
@@ -78,9 +80,11 @@ impl ServerTls {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| unusable(&error))?;
-        let builder = match asks_for_certificates {
-            true => builder.with_client_cert_verifier(Arc::new(AnyHolder(algorithms))),
-            false => builder.with_no_client_auth(),
+        let builder = match asks {
+            Asks::ForCertificates => {
+                builder.with_client_cert_verifier(Arc::new(AnyHolder(algorithms)))
+            }
+            Asks::ForNothing => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| unusable(&error))?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
@@ -157,56 +161,13 @@ impl ClientTls {
     }
 }
 
-/// The certificate authorities that callers' certificates must come from.
-pub struct ClientAuthorities {
-    verifier: Arc<dyn ClientCertVerifier>,
-    certificates: Vec<CertificateDer<'static>>,
-    /// When the first of them ends.
-    pub ends: SystemTime,
-}
-
-impl ClientAuthorities {
-    /// From certificates.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, Unusable> {
-        let (certificates, ends) = certificates(pem, Part::Authorities)?;
-        let roots = roots(&certificates)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-            .build()
-            .map_err(|_| NO_AUTHORITY)?;
-        Ok(Self { verifier, certificates, ends })
-    }
-
-    /// Judges a chain of certificates, the caller's own one first: signatures, dates, and that it
-    /// is for clients. One that is listed here itself, as self-signed ones are, is believed.
-    pub fn judge(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Verdict {
-        let (own, between) = chain.split_first().ok_or(AuthFault::Missing)?;
-        if self.certificates.contains(own) {
-            return Ok(());
-        }
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let verified =
-            self.verifier.verify_client_cert(own, between, UnixTime::since_unix_epoch(now));
-        match verified {
-            Ok(_) => Ok(()),
-            Err(Error::InvalidCertificate(
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. },
-            )) => Err(AuthFault::Expired),
-            Err(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
-                Err(AuthFault::Malformed)
-            }
-            Err(_) => Err(AuthFault::Wrong),
-        }
-    }
-}
-
 /// Asks callers for a certificate, and has them prove that they hold its key. Whose it is, and
 /// whether it is let in, is judged with every request ([`ClientAuthorities`]): so a caller whose
 /// certificate is refused gets an answer that says so and is counted, and a certificate that
 /// expires, or whose authority is removed, counts no longer on open connections and resumed
 /// sessions either.
+///
+/// Judging takes time, and strangers can have it done: so long chains are refused right here.
 struct AnyHolder(WebPkiSupportedAlgorithms);
 
 impl fmt::Debug for AnyHolder {
@@ -227,11 +188,15 @@ impl ClientCertVerifier for AnyHolder {
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        own: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
+        let bytes = between.iter().fold(own.len(), |bytes, certificate| bytes + certificate.len());
+        match between.len() < CHAIN_MAX && bytes <= CHAIN_BYTES_MAX {
+            true => Ok(ClientCertVerified::assertion()),
+            false => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -274,15 +239,17 @@ fn certificates(
     for certificate in &chain {
         let read = Certificate::from_der(certificate).and_then(|read| read.validity);
         ends.push(read.ok_or(fault("holds something that is no certificate"))?.1);
-        if part == Part::Chain && !is_version_3(certificate) {
-            return Err(fault("holds a certificate that is not of X.509 version 3"));
-        }
     }
     let ends = ends.into_iter().min().ok_or(fault("holds no certificate"))?;
+    if part == Part::Chain && !chain.first().is_some_and(|own| is_version_3(own)) {
+        return Err(fault("begins with a certificate that is not of X.509 version 3"));
+    }
     Ok((chain, ends))
 }
 
-fn roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, Unusable> {
+fn roots<'a>(
+    certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
+) -> Result<RootCertStore, Unusable> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate.clone()).map_err(|_| NO_AUTHORITY)?;
@@ -291,7 +258,7 @@ fn roots(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, Unus
 }
 
 const NO_AUTHORITY: Unusable =
-    Unusable { part: Part::Authorities, what: "holds a certificate that is no authority" };
+    Unusable { part: Part::Authorities, what: "holds a certificate that cannot be used" };
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
     let none = Unusable { part: Part::Key, what: "holds no private key" };
@@ -311,9 +278,7 @@ fn unusable(error: &Error) -> Unusable {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{
-        BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
-    };
+    use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
 
@@ -343,9 +308,9 @@ mod tests {
             (&broken, &key, fault(Part::Chain, "holds something that is no certificate")),
             (&chain[..200], &key, fault(Part::Chain, "is not PEM")),
         ] {
-            for asks_for_certificates in [false, true] {
+            for asks in [Asks::ForCertificates, Asks::ForNothing] {
                 let (chain, key) = (chain.as_bytes(), key.as_bytes());
-                let server = ServerTls::from_pem(chain, key, asks_for_certificates).err();
+                let server = ServerTls::from_pem(chain, key, asks).err();
                 assert_eq!(server, wanted, "{chain:?}");
                 let client = ClientTls::from_pem(None, Some((chain, key))).err();
                 assert_eq!(client, wanted, "{chain:?}");
@@ -361,44 +326,5 @@ mod tests {
             let client = ClientTls::from_pem(Some(authorities.as_bytes()), None).err();
             assert_eq!(client, wanted);
         }
-    }
-
-    /// A certificate authority of its own, or one below another.
-    fn authority(
-        above: Option<&CertifiedIssuer<'_, KeyPair>>,
-    ) -> CertifiedIssuer<'static, KeyPair> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        match above {
-            None => CertifiedIssuer::self_signed(params, key()).unwrap(),
-            Some(above) => CertifiedIssuer::signed_by(params, key(), above).unwrap(),
-        }
-    }
-
-    #[test]
-    fn a_chain_is_judged_by_its_signatures_up_to_an_authority() {
-        let root = authority(None);
-        let between = authority(Some(&root));
-        let own = CertificateParams::default().signed_by(&key(), &between).unwrap();
-        let judges = ClientAuthorities::from_pem(root.pem().as_bytes()).unwrap();
-        let (own, between) = (own.der().clone(), between.der().clone());
-        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        for (chain, wanted) in [
-            (vec![own.clone(), between.clone()], Ok(())),
-            (vec![own.clone(), between.clone(), root.der().clone()], Ok(())),
-            (vec![own.clone()], Err(AuthFault::Wrong)),
-            (vec![own.clone(), own.clone()], Err(AuthFault::Wrong)),
-            (vec![root.der().clone()], Ok(())),
-            (vec![between.clone(), root.der().clone()], Err(AuthFault::Wrong)),
-            (vec![], Err(AuthFault::Missing)),
-            (vec![vec![0; 300].into()], Err(AuthFault::Malformed)),
-        ] {
-            assert_eq!(judges.judge(&chain, now), wanted, "{} certificates", chain.len());
-        }
-        // Signed by nobody: one bit of the signature is another.
-        let mut forged = own.to_vec();
-        *forged.last_mut().unwrap() ^= 1;
-        assert!(judges.judge(&[forged.into(), between], now).is_err());
     }
 }

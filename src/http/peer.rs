@@ -11,7 +11,11 @@ use ipnet::IpNet;
 use rustls_pki_types::CertificateDer;
 
 use crate::{
-    domain::credentials::{AuthFault, Verdict, certificate::Certificate, forwarded},
+    domain::credentials::{
+        AuthFault, Verdict,
+        certificate::Certificate,
+        forwarded::{self, Forwarded},
+    },
     secrets::Live,
     tls::ClientAuthorities,
 };
@@ -20,7 +24,7 @@ use crate::{
 pub struct CertificateRules {
     /// Certificates must come from one of these, where callers are asked for any.
     pub authorities: Option<Arc<Live<ClientAuthorities>>>,
-    /// Who may pass on the certificate of another. It is believed to have checked it.
+    /// Who may pass on the certificate of another.
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which it does.
     pub header: HeaderName,
@@ -34,18 +38,19 @@ pub struct Peer {
     address: IpAddr,
     /// The chain of a certificate, whose key it has proved to hold.
     chain: Chain,
-    /// The authorities that have judged the chain to be theirs.
-    judged_by: Mutex<Option<Arc<ClientAuthorities>>>,
+    /// What the authorities in force have said of the chain.
+    judged: Mutex<Option<(Arc<ClientAuthorities>, Verdict)>>,
 }
 
 impl Peer {
     /// At `address`, with the certificates that it has shown.
     pub fn new(address: IpAddr, chain: Chain) -> Self {
-        Self { address: address.to_canonical(), chain, judged_by: Mutex::default() }
+        Self { address: address.to_canonical(), chain, judged: Mutex::default() }
     }
 
     /// The certificate of whoever sent a request with these headers: the one that a trusted proxy
-    /// passes on, else the own one of the connection.
+    /// passes on, else the own one of the connection. The own one of a proxy is never taken for
+    /// that of its client.
     ///
     /// What anyone else writes in that header is not looked at.
     pub fn certificate(
@@ -54,27 +59,34 @@ impl Peer {
         headers: &HeaderMap,
         now: SystemTime,
     ) -> Result<Option<Certificate>, AuthFault> {
+        let authorities = rules.authorities.as_ref().map(|authorities| authorities.get());
         if rules.trusted_proxies.iter().any(|network| network.contains(&self.address)) {
             let lines = headers.get_all(&rules.header).iter().map(HeaderValue::as_bytes);
-            if let Some(forwarded) = forwarded::read(lines)? {
-                return Ok(Some(forwarded));
+            let Some(Forwarded { certificate, chain }) = forwarded::read(lines)? else {
+                return Ok(None);
+            };
+            if let Some(authorities) = authorities.filter(|_| !chain.is_empty()) {
+                authorities.judge(&chain, now)?;
             }
+            return Ok(Some(certificate));
         }
         let Some(own) = self.chain.first() else { return Ok(None) };
         let certificate = Certificate::from_der(own).ok_or(AuthFault::Malformed)?;
-        let authorities = rules.authorities.as_ref().ok_or(AuthFault::Wrong)?.get();
-        self.judge(authorities, now)?;
+        self.judge(authorities.ok_or(AuthFault::Wrong)?, now)?;
         Ok(Some(certificate))
     }
 
-    /// Once for each set of authorities; the certificate's own dates are looked at every time.
+    /// Once for each set of authorities: it takes time, and strangers can ask for it. The
+    /// certificate's own dates are looked at every time.
     fn judge(&self, authorities: Arc<ClientAuthorities>, now: SystemTime) -> Verdict {
-        let mut judged_by = self.judged_by.lock().unwrap_or_else(PoisonError::into_inner);
-        if judged_by.as_ref().is_some_and(|before| Arc::ptr_eq(before, &authorities)) {
-            return Ok(());
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*judged {
+            Some((before, verdict)) if Arc::ptr_eq(before, &authorities) => *verdict,
+            Some(_) | None => {
+                let verdict = authorities.judge(&self.chain, now);
+                *judged = Some((authorities, verdict));
+                verdict
+            }
         }
-        authorities.judge(&self.chain, now)?;
-        *judged_by = Some(authorities);
-        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         credentials::{CompareKey, api_key::ApiKeys, basic::BasicCredentials},
         seal::SealKeys,
     },
-    tls::{ClientAuthorities, ClientTls, Part, ServerTls, Unusable},
+    tls::{Asks, ClientAuthorities, ClientTls, Part, ServerTls, Unusable},
 };
 
 /// The shortest secret that keys are made of.
@@ -152,14 +152,17 @@ impl<'a> Opening<'a> {
 
     pub(super) fn server_tls(&mut self) -> Option<Arc<Live<ServerTls>>> {
         let tls = self.config.tls.as_ref()?;
-        let asks_for_certificates = tls.client_ca_file.is_some();
+        let asks = match tls.client_ca_file {
+            Some(_) => Asks::ForCertificates,
+            None => Asks::ForNothing,
+        };
         let files = vec![
             (Part::Chain, "tls.cert_file", tls.cert_file.clone()),
             (Part::Key, "tls.key_file", tls.key_file.clone()),
         ];
         self.open_tls("tls", files, move |parts| {
             let (chain, key) = (parts.get(Part::Chain), parts.get(Part::Key));
-            ServerTls::from_pem(chain, key, asks_for_certificates)
+            ServerTls::from_pem(chain, key, asks)
         })
     }
 

@@ -7,7 +7,12 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
-use x509_cert::{Certificate as X509, Version, der::Decode, name::RdnSequence};
+use x509_cert::{
+    Certificate as X509, Version,
+    der::{Decode, oid::db::rfc5280::ID_KP_CLIENT_AUTH},
+    ext::pkix::{BasicConstraints, ExtendedKeyUsage},
+    name::RdnSequence,
+};
 
 use super::{AuthFault, Verdict};
 
@@ -113,6 +118,10 @@ pub struct Certificate {
     pub subject: Option<SubjectName>,
     /// From when to when it is valid.
     pub validity: Option<(SystemTime, SystemTime)>,
+    /// Whether it may be shown by a client, or does not say what it is for.
+    pub is_for_clients: bool,
+    /// Whether it may sign others.
+    pub is_authority: bool,
 }
 
 impl Certificate {
@@ -121,6 +130,8 @@ impl Certificate {
         let certificate = X509::from_der(der).ok()?;
         let certificate = certificate.tbs_certificate();
         let validity = certificate.validity();
+        let purposes = certificate.get_extension::<ExtendedKeyUsage>().ok()?;
+        let constraints = certificate.get_extension::<BasicConstraints>().ok()?;
         Some(Self {
             fingerprint: Some(Fingerprint::of(der)),
             subject: SubjectName::of(certificate.subject().as_ref()),
@@ -128,13 +139,26 @@ impl Certificate {
                 validity.not_before.to_system_time(),
                 validity.not_after.to_system_time(),
             )),
+            is_for_clients: purposes.is_none_or(|(_, ExtendedKeyUsage(purposes))| {
+                purposes.contains(&ID_KP_CLIENT_AUTH)
+            }),
+            is_authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
         })
     }
 
-    /// Whether it is valid at `now`, and one of `listed`.
+    /// As far as somebody else tells.
+    pub fn told(fingerprint: Option<Fingerprint>, subject: Option<SubjectName>) -> Self {
+        let (is_for_clients, is_authority) = (true, false);
+        Self { fingerprint, subject, validity: None, is_for_clients, is_authority }
+    }
+
+    /// Whether it is valid at `now`, meant for clients, and one of `listed`.
     pub fn check(&self, listed: &[Listed], now: SystemTime) -> Verdict {
         if self.validity.is_some_and(|(from, until)| now < from || until < now) {
             return Err(AuthFault::Expired);
+        }
+        if !self.is_for_clients {
+            return Err(AuthFault::Wrong);
         }
         let is_listed = listed.iter().any(|listed| match listed {
             Listed::Fingerprint(fingerprint) => self.fingerprint == Some(*fingerprint),

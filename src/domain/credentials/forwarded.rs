@@ -18,11 +18,19 @@ use super::{
 
 const PEM: &str = "-----BEGIN";
 
+/// A certificate as a proxy passes it on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// What is known of it.
+    pub certificate: Certificate,
+    /// The certificate itself, and those behind it that came with it; nothing where the proxy tells
+    /// only a part.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
 /// Reads the values of all lines of the header. A certificate that is not there is no fault: the
 /// proxy had none to pass on.
-pub fn read<'a>(
-    mut lines: impl Iterator<Item = &'a [u8]>,
-) -> Result<Option<Certificate>, AuthFault> {
+pub fn read<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Result<Option<Forwarded>, AuthFault> {
     let Some(line) = lines.next() else { return Ok(None) };
     if lines.next().is_some() {
         return Err(AuthFault::Malformed);
@@ -34,46 +42,73 @@ pub fn read<'a>(
     parse(value).map(Some).ok_or(AuthFault::Malformed)
 }
 
-fn parse(value: &str) -> Option<Certificate> {
+fn parse(value: &str) -> Option<Forwarded> {
     if value.starts_with(PEM) {
-        return from_pem(value);
+        return whole(certificates(value)?);
     }
     match BASE64.decode(value.as_bytes()) {
-        Ok(der) => Certificate::from_der(&der),
+        Ok(der) => whole(vec![der.into()]),
         Err(_) => from_element(value),
     }
 }
 
-/// The first certificate, which is the client's own where the chain follows.
-fn from_pem(encoded: &str) -> Option<Certificate> {
+/// The first certificate is the client's own.
+fn whole(chain: Vec<CertificateDer<'static>>) -> Option<Forwarded> {
+    Some(Forwarded { certificate: Certificate::from_der(chain.first()?)?, chain })
+}
+
+fn certificates(encoded: &str) -> Option<Vec<CertificateDer<'static>>> {
     let pem: Vec<u8> = percent_decode_str(encoded).collect();
-    Certificate::from_der(&CertificateDer::from_pem_slice(&pem).ok()?)
+    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().ok()
 }
 
 /// One element as Envoy writes it. With a certificate in it, that says what it is.
-fn from_element(element: &str) -> Option<Certificate> {
-    let (mut fingerprint, mut subject, mut certificate) = (None, None, None);
+///
+/// What stands behind a URI or a DNS name is not looked at: these come from the certificate, and
+/// are written as they are, so that whoever had it issued could go on in them.
+fn from_element(element: &str) -> Option<Forwarded> {
+    let (mut fingerprint, mut subject, mut own, mut chain) = (None, None, None, None);
+    let mut may_be_forged = false;
     for (key, value) in pairs(element)? {
-        let is_first = match key.to_ascii_lowercase().as_str() {
-            "hash" => fingerprint.replace(Fingerprint::parse(&value)?).is_none(),
-            "subject" if value.is_empty() => true,
-            "subject" => subject.replace(SubjectName::parse(&value)?).is_none(),
-            "cert" => certificate.replace(from_pem(&value)?).is_none(),
-            // By, Chain, URI, DNS: of no use here.
-            _ => true,
+        let slot = match key.to_ascii_lowercase().as_str() {
+            "hash" => &mut fingerprint,
+            "subject" => &mut subject,
+            "cert" => &mut own,
+            "chain" => &mut chain,
+            "uri" | "dns" => {
+                may_be_forged = true;
+                continue;
+            }
+            _ => continue,
         };
-        if !is_first {
+        if may_be_forged || slot.replace(value).is_some() {
             return None;
         }
     }
-    match certificate {
-        Some(certificate) => {
-            let is_of_it = fingerprint.is_none() || fingerprint == certificate.fingerprint;
-            is_of_it.then_some(certificate)
+    let fingerprint = match fingerprint {
+        Some(text) => Some(Fingerprint::parse(&text)?),
+        None => None,
+    };
+    let subject = match subject.filter(|text| !text.is_empty()) {
+        Some(text) => Some(SubjectName::parse(&text)?),
+        None => None,
+    };
+    let Some(own) = own else {
+        let is_told = fingerprint.is_some() || subject.is_some();
+        let certificate = Certificate::told(fingerprint, subject);
+        return is_told.then_some(Forwarded { certificate, chain: Vec::new() });
+    };
+    let mut all = certificates(&own)?;
+    all.truncate(1);
+    // The whole chain, the own certificate included.
+    for more in certificates(&chain.unwrap_or_default())? {
+        if !all.contains(&more) {
+            all.push(more);
         }
-        None if fingerprint.is_none() && subject.is_none() => None,
-        None => Some(Certificate { fingerprint, subject, validity: None }),
     }
+    let forwarded = whole(all)?;
+    let is_of_it = fingerprint.is_none() || fingerprint == forwarded.certificate.fingerprint;
+    is_of_it.then_some(forwarded)
 }
 
 /// `key=value;key="quoted value"`, a backslash before a quote inside of quotes. `None` where it is
@@ -146,7 +181,13 @@ mod tests {
     }
 
     fn read_one(value: &str) -> Result<Option<Certificate>, AuthFault> {
-        read([value.as_bytes()].into_iter())
+        let read = read([value.as_bytes()].into_iter())?;
+        Ok(read.map(|forwarded| {
+            let chain = forwarded.chain.first().map(|own| Certificate::from_der(own).unwrap());
+            let certificate = forwarded.certificate;
+            assert!(chain.is_none_or(|own| own == certificate), "the own one is the first");
+            certificate
+        }))
     }
 
     #[test]
@@ -170,10 +211,11 @@ mod tests {
 
     #[test]
     fn a_proxy_may_tell_only_a_part() {
-        let part = |fingerprint: Option<&str>, subject: Option<&str>| Certificate {
-            fingerprint: fingerprint.map(|text| Fingerprint::parse(text).unwrap()),
-            subject: subject.map(|text| SubjectName::parse(text).unwrap()),
-            validity: None,
+        let part = |fingerprint: Option<&str>, subject: Option<&str>| {
+            Certificate::told(
+                fingerprint.map(|text| Fingerprint::parse(text).unwrap()),
+                subject.map(|text| SubjectName::parse(text).unwrap()),
+            )
         };
         let hash = HEXLOWER.encode(&[7; 32]);
         for (value, wanted) in [
@@ -207,6 +249,12 @@ mod tests {
             format!("Hash={};Cert={pem}", other.hash),
             format!("Cert={pem};Cert={pem}"),
             format!("{one};"),
+            format!("{one};Subject=\"\";Subject=CN=a"),
+            "Subject=CN=a;Subject=\"\"".to_owned(),
+            format!("URI=spiffe://x;{one}"),
+            format!("{one};URI=spiffe://x;Subject=CN=a"),
+            format!("{one};DNS=x;Cert={pem}"),
+            format!("{one};Cert={pem};Chain={pem};Chain={pem}"),
             format!(";{one}"),
             format!("Hash=\"{hash}"),
             format!("Hash=\"{hash}\"x"),

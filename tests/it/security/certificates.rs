@@ -1,5 +1,7 @@
 //! Callers that show certificates to the bridge itself.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use connector_bridge::domain::credentials::certificate::Fingerprint;
 
 use super::{
@@ -114,8 +116,35 @@ async fn either_a_password_or_a_certificate_suffices_where_both_are_configured()
 }
 
 #[tokio::test]
+async fn a_chain_that_takes_long_to_judge_is_refused_in_the_handshake() {
+    let pki = Pki::new();
+    let mut own = pki.callers.client("listed");
+    let certificates = format!("client_certificates: [{}]", sha256(&own));
+    let site = pki.site(&[("c", certificates)]).await;
+    let another = || Authority::new("callers").der();
+    let refused = r#"rejections_total{reason="tls_handshake"}"#;
+    own.behind = (0..4).map(|_| another()).collect();
+    let config = client_config(&pki.servers, Some(&own));
+    assert_eq!(site.post_over(&config, "c", "").await.status, 200);
+    assert_eq!(site.bridge.metric(refused).await, Some(0.0));
+    let large = Authority::new(&"callers".repeat(2_500)).der();
+    for (number, more) in [another(), large].into_iter().enumerate() {
+        own.behind.truncate(4 - number);
+        own.behind.push(more);
+        let config = client_config(&pki.servers, Some(&own));
+        // With TLS 1.3 a client has shaken hands before it hears of that.
+        if let Ok(mut stream) = connect(config, site.bridge.port).await {
+            drop(stream.write_all(request("c", "").as_bytes()).await);
+            let mut answer = Vec::new();
+            drop(stream.read_to_end(&mut answer).await);
+            assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+        }
+        assert_eq!(site.bridge.metric(refused).await, Some(number as f64 + 1.0));
+    }
+}
+
+#[tokio::test]
 async fn an_authority_that_is_taken_out_counts_no_longer_on_open_connections_and_sessions() {
-    use tokio::io::AsyncWriteExt;
     let pki = Pki::new();
     let listed = pki.callers.client("listed");
     let server = NatsServer::start().await;

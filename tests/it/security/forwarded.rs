@@ -4,7 +4,7 @@ use connector_bridge::domain::credentials::certificate::Fingerprint;
 use data_encoding::BASE64;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Authority, BASIC, Folder, Issued, RIGHT, Site};
+use super::{Authority, BASIC, Folder, Issued, RIGHT, Site, TLS, client_config, tls_folder};
 use crate::support::pki::Use;
 
 const XFCC: &str = "x-forwarded-client-cert";
@@ -30,6 +30,7 @@ async fn a_certificate_counts_in_each_way_that_proxies_write_it_and_only_on_one_
     let named = authority.client("named.contoso.example");
     let expired = authority.issue("named.contoso.example", Use::Client, -2, -1);
     let early = authority.issue("named.contoso.example", Use::Client, 1, 2);
+    let for_servers = authority.issue("named.contoso.example", Use::Server, 0, 30);
     let hash = Fingerprint::of(&listed.der);
     let entries = format!("{{sha256: {hash}}}, {{subject: CN=named.contoso.example}}");
     for header in [XFCC, "ssl-client-cert", "X-ARR-ClientCert"] {
@@ -41,7 +42,7 @@ async fn a_certificate_counts_in_each_way_that_proxies_write_it_and_only_on_one_
         for value in [
             format!("By=spiffe://proxy;Hash={hash};Subject=\"CN=listed\""),
             format!("Hash={hash};Cert=\"{}\"", pem(&listed)),
-            "Subject=\"CN=named.contoso.example\";URI=".to_owned(),
+            "Subject=\"CN=named.contoso.example\";URI=spiffe://a,b".replace(",b", ";URI=b"),
             nginx(&listed),
             nginx(&named),
             BASE64.encode(&listed.der),
@@ -63,6 +64,7 @@ async fn a_certificate_counts_in_each_way_that_proxies_write_it_and_only_on_one_
                 "not_listed",
             ),
             ("expired", line(&nginx(&expired)), "certificate", "expired"),
+            ("for servers", line(&nginx(&for_servers)), "certificate", "wrong"),
             ("not valid yet", line(&nginx(&early)), "certificate", "expired"),
             ("two lines", line(&good) + &line(&good), "certificate", "malformed"),
             ("two elements", line(&format!("{good},{good}")), "certificate", "malformed"),
@@ -86,6 +88,40 @@ async fn a_certificate_counts_in_each_way_that_proxies_write_it_and_only_on_one_
         let other = format!("x_forwarded_client_cert: Hash={hash}\r\nX-Other: Hash={hash}\r\n");
         assert_eq!(site.post("c", &other).await.status, 401);
         assert_eq!(site.asked(), asked, "nothing of it reached a worker");
+    }
+}
+
+#[tokio::test]
+async fn where_the_bridge_knows_the_authorities_it_judges_what_a_proxy_passes_on() {
+    let (servers, callers) = (Authority::new("servers"), Authority::new("callers"));
+    let good = callers.client("caller.example");
+    let for_servers = callers.issue("caller.example", Use::Server, 0, 30);
+    let foreign = Authority::new("callers").client("caller.example");
+    let unlisted = Authority::new("others").client("other.example");
+    let hash = Fingerprint::of(&unlisted.der);
+    let folder = tls_folder(&servers.server(), &callers);
+    let only = format!("client_certificates: [{{subject: CN=caller.example}}, {{sha256: {hash}}}]");
+    let root = format!("{TLS}\ntrusted_proxies: [127.0.0.1]");
+    let site = Site::new(folder, &root, &[("c", only)]).await;
+    // The proxy has a certificate of its own, which would be listed if it were its client's.
+    let proxy = client_config(&servers, Some(&good));
+    let line = |value: &str| format!("{XFCC}: {value}\r\n");
+    let chain = format!("Cert={};Chain={}", pem(&good), pem(&good));
+    for value in [nginx(&good), BASE64.encode(&good.der), chain, format!("Hash={hash}")] {
+        assert_eq!(site.post_over(&proxy, "c", &line(&value)).await.status, 200, "{value}");
+    }
+    for (name, headers, method, reason) in [
+        ("of another authority", line(&nginx(&foreign)), "certificate", "wrong"),
+        ("as Envoy writes it", line(&format!("Cert={}", pem(&foreign))), "certificate", "wrong"),
+        ("listed, but of another authority", line(&nginx(&unlisted)), "certificate", "wrong"),
+        ("for servers", line(&nginx(&for_servers)), "certificate", "wrong"),
+        ("none", String::new(), "none", "missing"),
+        ("an empty one", line(""), "none", "missing"),
+    ] {
+        println!("{name}");
+        let before = site.failures("c", method, reason).await;
+        let answer = site.post_over(&proxy, "c", &headers).await;
+        site.assert_counted("c", method, reason, &answer, before).await;
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Issued {
     pub(crate) pem: String,
     pub(crate) key_pem: String,
     pub(crate) der: CertificateDer<'static>,
+    /// What is shown behind it.
+    pub(crate) behind: Vec<CertificateDer<'static>>,
 }
 
 /// What a certificate is for.
@@ -43,6 +45,10 @@ impl Authority {
 
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
     }
 
     /// For `127.0.0.1` and `localhost`.
@@ -77,7 +83,8 @@ impl Authority {
         params.not_after = (day(until) - minute).into();
         let key = KeyPair::generate().unwrap();
         let issued = params.signed_by(&key, &self.0).unwrap();
-        Issued { pem: issued.pem(), key_pem: key.serialize_pem(), der: issued.into() }
+        let (pem, key_pem) = (issued.pem(), key.serialize_pem());
+        Issued { pem, key_pem, der: issued.into(), behind: Vec::new() }
     }
 }
 
@@ -110,7 +117,8 @@ pub(crate) fn client_config_with(
         None => builder.with_no_client_auth(),
         Some(own) => {
             let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap();
-            builder.with_client_auth_cert(vec![own.der.clone()], key).unwrap()
+            let chain = [&[own.der.clone()], &own.behind[..]].concat();
+            builder.with_client_auth_cert(chain, key).unwrap()
         }
     }
 }
