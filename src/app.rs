@@ -128,11 +128,7 @@ impl App {
         let front = Front {
             pipeline: Arc::clone(&pipeline),
             endpoints: endpoints.collect(),
-            certificates: CertificateRules {
-                authorities: secrets.client_authorities.clone(),
-                trusted_proxies: config.forwarded.trusted_proxies.clone(),
-                header: config.forwarded.header.clone(),
-            },
+            certificates: certificate_rules(&config, &secrets),
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
@@ -249,6 +245,15 @@ impl App {
             None => tracing::warn!("stopped with connections open: shutdown_grace is over"),
         }
         Ok(())
+    }
+}
+
+/// Which certificates of callers count.
+pub fn certificate_rules(config: &Config, secrets: &Secrets) -> CertificateRules {
+    CertificateRules {
+        authorities: secrets.client_authorities.clone(),
+        trusted_proxies: config.forwarded.trusted_proxies.clone(),
+        header: config.forwarded.header.clone(),
     }
 }
 

@@ -15,7 +15,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use http::HeaderName;
 use ipnet::IpNet;
 
-use self::section::{Faults, Section};
+use self::{
+    auth::Certificates,
+    section::{Faults, Section},
+};
 pub use self::{
     auth::{AuthSettings, BasicSettings, CredentialSettings},
     nats::{NatsAuth, NatsSettings, NatsTlsSettings},
@@ -176,8 +179,11 @@ impl Config {
             root.refuse(key, NOT_YET);
         }
         let (tls, forwarded) = (tls(&root), forwarded(&root));
-        let asks_for_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-        let certificates_come = asks_for_certificates || !forwarded.trusted_proxies.is_empty();
+        let certificates = match &tls {
+            Some(Tls { has_client_ca: true, .. }) => Certificates::Come,
+            Some(_) | None if !forwarded.trusted_proxies.is_empty() => Certificates::Come,
+            Some(_) | None => Certificates::DoNotCome,
+        };
         let listen = root.or("listen", SocketAddr::from(([0, 0, 0, 0], 8080)), units::address);
         let admin = root.or("admin_listen", SocketAddr::from(([0, 0, 0, 0], 9090)), units::address);
         if listen == admin && listen.port() != 0 {
@@ -207,8 +213,8 @@ impl Config {
                 trusted
             }),
             calls: calls(&root),
-            connectors: connectors::read(&root, certificates_come),
-            tls,
+            connectors: connectors::read(&root, certificates),
+            tls: tls.and_then(|tls| tls.settings),
             forwarded,
         };
         root.finish();
@@ -239,14 +245,26 @@ const LEVELS: [(&str, LogLevel); 5] = [
 
 const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];
 
-/// HTTPS, where it is configured.
-fn tls(root: &Section<'_>) -> Option<TlsSettings> {
+/// HTTPS as it is written, whether or not it is right.
+struct Tls {
+    has_client_ca: bool,
+    settings: Option<TlsSettings>,
+}
+
+fn tls(root: &Section<'_>) -> Option<Tls> {
     let section = root.sub("tls")?;
     let cert_file = section.required("cert_file", units::path);
     let key_file = section.required("key_file", units::path);
     let client_ca_file = section.value("client_ca_file", units::path);
     section.finish();
-    Some(TlsSettings { cert_file: cert_file?, key_file: key_file?, client_ca_file })
+    Some(Tls {
+        has_client_ca: section.has("client_ca_file"),
+        settings: cert_file.zip(key_file).map(|(cert_file, key_file)| TlsSettings {
+            cert_file,
+            key_file,
+            client_ca_file,
+        }),
+    })
 }
 
 fn forwarded(root: &Section<'_>) -> ForwardedSettings {

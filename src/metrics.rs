@@ -95,7 +95,7 @@ impl Metrics {
             late_responses: new.counters("late_responses_total", "Answers after the caller stopped waiting; must stay 0", &[c])?,
             in_flight: new.int_gauges("requests_in_flight", "Calls that are with the workers", &[c])?,
             in_flight_limit: new.int_gauges("requests_in_flight_limit", "The most calls that are with the workers at once", &[c])?,
-            auth_failures: new.counters("auth_failures_total", "Requests refused for their credentials", &[c, "method", "reason"])?,
+            auth_failures: new.counters("auth_failures_total", "Requests refused for their credentials; method none: they used no way that the connector has", &[c, "method", "reason"])?,
             fallbacks: new.counters("fallbacks_total", "Answers without a decision made for them", &[c, "reason", "answer"])?,
             nats_requests: new.counters("nats_requests_total", "Messages to workers, by how they ended", &[c, "result"])?,
             nats_request_seconds: new.histograms("nats_request_duration_seconds", "From sending a message to its reply", &SECONDS, &[c])?,

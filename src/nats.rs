@@ -102,8 +102,8 @@ impl NatsWire {
         self.client()?.try_server_info().map(|info| info.version)
     }
 
-    /// Rights that the server does not grant, as far as it says.
-    pub fn missing_rights(&self) -> Vec<String> {
+    /// Rights that the server does not grant; `None` where it does not say.
+    pub fn missing_rights(&self) -> Option<Vec<String>> {
         self.missing_rights.get()
     }
 

@@ -234,10 +234,13 @@ impl Secrets {
         for secret in &self.reloads {
             metrics.credentials_loaded(secret.kind(), unix_seconds(clock::wall()));
         }
-        let mut known = BTreeSet::new();
+        let (mut known, mut ended) = (BTreeSet::new(), BTreeSet::new());
         loop {
             for (role, ends) in self.certificate_ends() {
                 metrics.certificate_ends(role, unix_seconds(ends));
+                if ends < clock::wall() && ended.insert((role, ends)) {
+                    tracing::warn!(role = role.label(), "a certificate is out of date");
+                }
             }
             tokio::time::sleep(LOOK_EVERY).await;
             let (secrets, metrics) = (self.reloads.clone(), metrics.clone());

@@ -19,7 +19,7 @@ pub enum AuthSettings {
 
 /// What callers may show: a user name with its password or a certificate, and in addition an API
 /// key where there are any.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialSettings {
     /// User names with their passwords.
     pub basic: Vec<BasicSettings>,
@@ -38,8 +38,16 @@ pub struct BasicSettings {
     pub password_file: PathBuf,
 }
 
-/// `certificates_come` where callers can show certificates at all.
-pub(super) fn read(section: &Section<'_>, certificates_come: bool) -> Option<AuthSettings> {
+/// Whether callers can show certificates at all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Certificates {
+    /// To the bridge, or by way of a proxy.
+    Come,
+    /// Nobody would look at them.
+    DoNotCome,
+}
+
+pub(super) fn read(section: &Section<'_>, certificates_come: Certificates) -> Option<AuthSettings> {
     if !section.has("auth") {
         section.fault("auth", "must be written; \"auth: none\" lets everyone call");
         return None;
@@ -58,7 +66,7 @@ pub(super) fn read(section: &Section<'_>, certificates_come: bool) -> Option<Aut
                     client_certificates";
         auth.fault("basic", what);
     }
-    if !is_empty(&certificates) && !certificates_come {
+    if !is_empty(&certificates) && certificates_come == Certificates::DoNotCome {
         let what = "callers cannot show certificates: that takes tls.client_ca_file, or \
                     trusted_proxies that pass them on";
         auth.fault("client_certificates", what);
@@ -102,6 +110,11 @@ fn fingerprint(text: &str) -> Parsed<Fingerprint> {
 }
 
 fn subject(text: &str) -> Parsed<SubjectName> {
-    let fault = || format!("{text:?} is not the name of a subject, as CN=a.example,O=Example");
+    let fault = || {
+        format!(
+            "{text:?} is not the name of a subject as RFC 4514 writes it, like \
+             CN=a.example,O=Example; openssl x509 -noout -subject -nameopt RFC2253 does"
+        )
+    };
     SubjectName::parse(text).ok_or_else(fault)
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ConnectorSettings, HOUR, auth,
+    ConnectorSettings, HOUR,
+    auth::{self, Certificates},
     section::Section,
     units::{self, Parsed},
 };
@@ -33,7 +34,7 @@ pub(super) fn default_word(default: DefaultAnswer) -> &'static str {
     DEFAULTS.iter().find(|(_, answer)| *answer == default).map_or("", |(word, _)| *word)
 }
 
-pub(super) fn read(root: &Section<'_>, certificates_come: bool) -> Vec<ConnectorSettings> {
+pub(super) fn read(root: &Section<'_>, certificates: Certificates) -> Vec<ConnectorSettings> {
     if !root.has("connectors") {
         root.fault("connectors", "there must be at least one connector");
     }
@@ -48,7 +49,7 @@ pub(super) fn read(root: &Section<'_>, certificates_come: bool) -> Vec<Connector
         if parsed.is_none() {
             section.fault(&name, "the name of a connector is 1 to 64 of A-Z, a-z, 0-9, _ and -");
         }
-        connectors.extend(self::connector(parsed, connector, certificates_come));
+        connectors.extend(self::connector(parsed, connector, certificates));
     }
     connectors
 }
@@ -57,7 +58,7 @@ pub(super) fn read(root: &Section<'_>, certificates_come: bool) -> Vec<Connector
 fn connector(
     name: Option<ConnectorName>,
     section: Section<'_>,
-    certificates_come: bool,
+    certificates: Certificates,
 ) -> Option<ConnectorSettings> {
     let protocol = section.required("protocol", protocol);
     let step = step(&section, protocol);
@@ -69,7 +70,7 @@ fn connector(
     let max_in_flight = section.or("max_in_flight", 1024, units::number(1..=1_000_000));
     let grace = section.or("grace", Duration::from_millis(500), units::duration(HOUR));
     let identify_by = section.list("identify_by", claim_name).unwrap_or_default();
-    let auth = auth::read(&section, certificates_come);
+    let auth = auth::read(&section, certificates);
     let claims = claims(&section);
     let fallback = fallback(&section, step);
     let breaker = breaker(&section);

@@ -29,7 +29,7 @@ pub enum NatsAuth {
 }
 
 /// TLS to NATS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatsTlsSettings {
     /// The authorities of servers' certificates, as PEM. Those of the system where it is missing.
     pub ca_file: Option<PathBuf>,

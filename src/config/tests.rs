@@ -197,6 +197,9 @@ connectors:
     let forwarded = format!("{}trusted_proxies: [::1]", LEAST.replace("auth: none", forwarded));
     let warnings = Config::parse(&forwarded).unwrap().warnings().join("\n");
     assert!(warnings.contains("connectors.approve.auth.client_certificates: "), "{warnings}");
+    let everyone = format!("{LEAST}trusted_proxies: [10.0.0.0/8, \"::/0\"]");
+    let warnings = Config::parse(&everyone).unwrap().warnings().join("\n");
+    assert!(warnings.contains("trusted_proxies: everyone"), "{warnings}");
     let safe = LEAST.replace("auth: none", "auth: {basic: [{username: a, password_file: b}]}");
     let safe = format!("{safe}calls: {{hash_key_file: x}}\n");
     assert_eq!(Config::parse(&safe).unwrap().warnings(), Vec::<String>::new());
@@ -217,6 +220,10 @@ fn what_would_only_fail_later_is_a_fault_now() {
     }
     for (auth, fault) in [
         ("{client_certificates: [{subject: CN=a}]}", "client_certificates: callers cannot show"),
+        (
+            "{client_certificates: [{subject: 'C = US, CN = a'}]}",
+            "client_certificates[0].subject: ",
+        ),
         ("{client_certificates: [{}]}", "client_certificates[0]: must have one of"),
         ("{client_certificates: [{subject: a}]}", "client_certificates[0].subject: \"a\" is not"),
         ("{client_certificates: [{sha256: a}]}", "client_certificates[0].sha256: \"a\" is not"),
@@ -225,6 +232,10 @@ fn what_would_only_fail_later_is_a_fault_now() {
         let faults = faults(&LEAST.replace("none", auth)).join("\n");
         assert!(faults.contains(&format!("connectors.approve.auth.{fault}")), "{faults}");
     }
+    let half = LEAST.replace("none", "{client_certificates: [{subject: CN=a}]}");
+    let half = faults(&format!("{half}tls: {{client_ca_file: a}}")).join("\n");
+    assert!(half.contains("tls.cert_file: must be written"), "{half}");
+    assert!(!half.contains("callers cannot show"), "{half}");
     let languages =
         LEAST.replace("auth: none", "auth: none\n    fallback: {messages: {de: a, DE: b}}");
     assert!(faults(&languages).join("\n").contains("messages.DE: stands twice"));

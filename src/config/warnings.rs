@@ -38,16 +38,18 @@ pub(super) fn of(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.forwarded.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+        warnings.push("trusted_proxies: everyone is trusted to pass on certificates".to_owned());
+    }
     for settings in &config.connectors {
         let name = &settings.connector.name;
-        let forwards = !config.forwarded.trusted_proxies.is_empty();
-        let texts = connector(settings, config.calls.replay_window, forwards);
+        let texts = connector(settings, config);
         warnings.extend(texts.into_iter().map(|text| format!("connectors.{name}.{text}")));
     }
     warnings
 }
 
-fn connector(settings: &ConnectorSettings, replay_window: Duration, forwards: bool) -> Vec<String> {
+fn connector(settings: &ConnectorSettings, config: &Config) -> Vec<String> {
     let connector = &settings.connector;
     let fallback = &connector.fallback;
     let mut warnings = Vec::new();
@@ -56,12 +58,12 @@ fn connector(settings: &ConnectorSettings, replay_window: Duration, forwards: bo
         warn("auth: none lets everyone call");
     }
     if let AuthSettings::Credentials(settings) = &settings.auth
-        && forwards
+        && !config.forwarded.trusted_proxies.is_empty()
         && settings.client_certificates.iter().any(|listed| matches!(listed, Listed::Subject(_)))
     {
         warn(
-            "auth.client_certificates: a subject name from a proxy is believed as it comes: the \
-             proxies in trusted_proxies must refuse certificates of authorities other than yours",
+            "auth.client_certificates: a subject is worth what the proxies in trusted_proxies \
+             check: they must refuse certificates of authorities other than yours",
         );
     }
     if fallback.default == DefaultAnswer::Continue {
@@ -79,7 +81,7 @@ fn connector(settings: &ConnectorSettings, replay_window: Duration, forwards: bo
              of the well-known claims that name a person",
         );
     }
-    if replay_window < connector.protocol.caller_waits * 2 {
+    if config.calls.replay_window < connector.protocol.caller_waits * 2 {
         warn(&format!(
             "protocol: calls.replay_window is shorter than the two times {} that the caller \
              waits: its retry may be decided anew",

@@ -116,21 +116,14 @@ impl Verdicts {
     /// where it used both, of the user name and password.
     pub fn judge(self) -> Result<(), AuthFailure> {
         let ways = [(Method::Basic, self.basic), (Method::Certificate, self.certificate)];
-        let mut failure = AuthFailure { method: Method::None, fault: AuthFault::Missing };
-        let mut is_known = false;
-        for (method, verdict) in ways {
-            match verdict {
-                Some(Ok(())) => is_known = true,
-                Some(Err(fault))
-                    if failure.fault == AuthFault::Missing && fault != failure.fault =>
-                {
-                    failure = AuthFailure { method, fault };
-                }
-                Some(Err(_)) | None => {}
-            }
-        }
+        let is_known = ways.iter().any(|(_, verdict)| *verdict == Some(Ok(())));
+        let used = ways.into_iter().find_map(|(method, verdict)| match verdict {
+            Some(Err(fault)) if fault != AuthFault::Missing => Some(AuthFailure { method, fault }),
+            Some(_) | None => None,
+        });
+        let unused = AuthFailure { method: Method::None, fault: AuthFault::Missing };
         match (is_known, self.api_key) {
-            (false, _) => Err(failure),
+            (false, _) => Err(used.unwrap_or(unused)),
             (true, None | Some(Ok(()))) => Ok(()),
             (true, Some(Err(fault))) => Err(AuthFailure { method: Method::ApiKey, fault }),
         }

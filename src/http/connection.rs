@@ -167,7 +167,8 @@ impl Body for AnswerBody {
     }
 }
 
-/// How long the socket may take no byte of an answer before the client is given up.
+/// How long the socket may take no byte of an answer before the client is given up. Inside of TLS,
+/// how long it may take for the last of what waits to be sent, which is less than 64 KiB.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A stream that keeps [`Progress`] up to date, and gives up a client that does not read.

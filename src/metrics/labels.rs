@@ -96,7 +96,7 @@ pub const SECRET_KINDS: [&str; 8] =
     ["api_key", "basic", "client_ca", "encryption_key", "hash_key", "nats", "nats_tls", "tls"];
 
 /// What a certificate is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CertificateRole {
     /// What callers are shown.
     Server,
@@ -109,7 +109,8 @@ pub enum CertificateRole {
 }
 
 impl CertificateRole {
-    pub(super) fn label(self) -> &'static str {
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
         match self {
             CertificateRole::Server => "server",
             CertificateRole::ClientCa => "client_ca",

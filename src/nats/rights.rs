@@ -65,16 +65,16 @@ fn needs(config: &Config) -> Vec<Need> {
     needs
 }
 
-/// What is known to be missing, for `/status`.
+/// What is known to be missing, for `/status`; nothing where the server does not say.
 #[derive(Default)]
-pub(super) struct Missing(Mutex<Vec<String>>);
+pub(super) struct Missing(Mutex<Option<Vec<String>>>);
 
 impl Missing {
-    fn set(&self, missing: Vec<String>) {
+    fn set(&self, missing: Option<Vec<String>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = missing;
     }
 
-    pub(super) fn get(&self) -> Vec<String> {
+    pub(super) fn get(&self) -> Option<Vec<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -113,7 +113,8 @@ async fn check_one_connection(wire: &NatsWire, needs: &[Need], metrics: &Metrics
                 report(need, metrics);
             }
         }
-        wire.missing_rights.set(missing.iter().map(|need| written(&need.right)).collect());
+        let written = missing.iter().map(|need| written(&need.right)).collect();
+        wire.missing_rights.set(rights.is_some().then_some(written));
         if missing.is_empty() {
             if rights.is_some() && !reported.is_empty() {
                 tracing::info!("the NATS user has all rights that the bridge needs");

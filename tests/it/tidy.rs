@@ -236,6 +236,16 @@ fn a_file_has_one_subject() {
     }
 }
 
+/// Whether there is a test with this name in the file: right below an attribute that says so.
+fn is_test(file: &Path, name: &str) -> bool {
+    let code = fs::read_to_string(file).unwrap_or_default();
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    let declared = [format!("fn {name}("), format!("async fn {name}(")];
+    let at = lines.iter().position(|line| declared.iter().any(|start| line.starts_with(start)));
+    let attributes = at.and_then(|at| lines.get(..at)).unwrap_or_default().iter().rev();
+    attributes.take_while(|line| line.starts_with("#[")).any(|line| line.contains("test"))
+}
+
 /// Where a test with this path may stand.
 fn files_of_test(module: &[&str]) -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -265,13 +275,14 @@ fn every_defence_in_the_threat_model_has_a_test_that_is_there() {
         rows += 1;
         let cell = line.trim_end_matches('|').rsplit(" | ").next().unwrap().trim();
         let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
-        assert!(!tests.is_empty() || cell.starts_with("none: "), "no test, and no reason: {line}");
+        if cell.starts_with("none: ") {
+            continue;
+        }
+        assert!(!tests.is_empty(), "no test, and no reason: {line}");
         for test in tests {
             let parts: Vec<&str> = test.split("::").collect();
             let (name, module) = parts.split_last().unwrap();
-            let is_there = files_of_test(module).iter().any(|file| {
-                fs::read_to_string(file).is_ok_and(|code| code.contains(&format!("fn {name}(")))
-            });
+            let is_there = files_of_test(module).iter().any(|file| is_test(file, name));
             assert!(is_there, "{test} is not a test");
         }
     }

@@ -6,7 +6,7 @@ use super::{AuthFault, CompareKey, Verdict, is_among};
 
 const NAME: &str = "code";
 
-/// The API keys of one connector, kept as hashes only.
+/// The API keys of one connector, as hashes.
 #[derive(Clone)]
 pub struct ApiKeys {
     key: CompareKey,

@@ -1,10 +1,11 @@
 //! User name and password (RFC 7617).
 
 use data_encoding::BASE64;
+use zeroize::Zeroizing;
 
 use super::{AuthFault, CompareKey, Verdict, is_among};
 
-/// The user names and passwords of one connector, kept as hashes only.
+/// The user names and passwords of one connector, as hashes.
 #[derive(Clone)]
 pub struct BasicCredentials {
     key: CompareKey,
@@ -28,21 +29,25 @@ impl BasicCredentials {
         if headers.next().is_some() {
             return Err(AuthFault::Malformed);
         }
-        let (username, password) = parse(header).ok_or(AuthFault::Malformed)?;
+        let decoded = decode(header).ok_or(AuthFault::Malformed)?;
+        let (username, password) = split(&decoded).ok_or(AuthFault::Malformed)?;
         let presented = hash(&self.key, username.as_bytes(), password.as_bytes());
         if is_among(&self.hashes, presented) { Ok(()) } else { Err(AuthFault::Wrong) }
     }
 }
 
-/// User name and password, split at the first colon.
-fn parse(header: &[u8]) -> Option<(String, String)> {
+/// User name and password, in memory that is cleared.
+fn decode(header: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (scheme, encoded) = std::str::from_utf8(header).ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = BASE64.decode(encoded.trim_matches(' ').as_bytes()).ok()?;
-    let (username, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    Some((username.to_owned(), password.to_owned()))
+    BASE64.decode(encoded.trim_matches(' ').as_bytes()).ok().map(Zeroizing::new)
+}
+
+/// At the first colon.
+fn split(decoded: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(decoded).ok()?.split_once(':')
 }
 
 fn hash(key: &CompareKey, username: &[u8], password: &[u8]) -> blake3::Hash {

@@ -19,8 +19,9 @@ use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use futures_util::StreamExt;
 use tokio::{io::AsyncWriteExt, sync::Mutex};
 
-use super::{Authority, Folder, NatsServer, client_config, connect, tls_folder};
+use super::{Authority, Folder, NatsServer, client_config, tls_folder};
 use crate::support::{
+    pki::connect_from,
     process::Serving,
     real::{Answer, get, read_answer, until, worker},
 };
@@ -125,7 +126,7 @@ async fn start() -> Site {
 log: {level: trace}
 read_timeout: 500ms
 traces: {trust_incoming: true}
-trusted_proxies: [127.0.0.1]
+trusted_proxies: [127.0.0.2]
 calls: {store: jetstream, hash_key_file: \"{folder}/hash-key\", encryption_key_files: [\"{folder}/seal-key\"]}";
     worker(&server, "connectors.>", |call| {
         let text = String::from_utf8_lossy(&call.payload).into_owned();
@@ -157,7 +158,10 @@ impl Site {
         let own = certificate.map(|name| self.callers.client(name));
         let config = client_config(&self.servers, own.as_ref());
         let start = std::time::Instant::now();
-        let mut stream = connect(config, self.serving.port).await.unwrap();
+        // Only a proxy is believed what it writes in that header.
+        let from = if request.contains("X-Forwarded-Client-Cert") { 2 } else { 1 };
+        let stream = connect_from([127, 0, 0, from], config, self.serving.port).await;
+        let mut stream = stream.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         read_answer(&mut stream, start).await
     }

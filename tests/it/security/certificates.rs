@@ -139,7 +139,7 @@ async fn a_chain_that_takes_long_to_judge_is_refused_in_the_handshake() {
             drop(stream.read_to_end(&mut answer).await);
             assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
         }
-        assert_eq!(site.bridge.metric(refused).await, Some(number as f64 + 1.0));
+        site.bridge.until_metric(refused, number as f64 + 1.0).await;
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -41,6 +42,9 @@ struct Load {
     stops: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
+
+/// The promise.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Half of them keep their connections.
 const CALLERS: usize = 8;
@@ -143,8 +147,19 @@ struct Mounted {
 }
 
 impl Mounted {
-    const FILES: [&str; 8] =
-        ["crt", "key", "ca", "password", "next-password", "api-key", "next-api-key", "nats"];
+    const FILES: [&str; 11] = [
+        "crt",
+        "key",
+        "ca",
+        "password",
+        "next-password",
+        "api-key",
+        "next-api-key",
+        "nats",
+        "hash-key",
+        "seal-key",
+        "next-seal-key",
+    ];
 
     fn new(files: &[(&str, &str)]) -> Self {
         let mut mounted = Self { folder: Folder::new(), versions: 0 };
@@ -194,9 +209,10 @@ impl Site {
             log.matches(&format!(r#""message":"took over a changed secret file","kind":"{kind}""#))
                 .count()
         };
-        let before = took_over();
+        let (before, start) = (took_over(), Instant::now());
         self.mounted.write(files);
         until(kind, async || (took_over() > before).then_some(())).await;
+        assert!(start.elapsed() < IN_FORCE_WITHIN, "{kind}: {:?}", start.elapsed());
         self.load.until_more(200).await;
         assert_eq!(self.metric("config_last_reload_successful").await, 1.0);
     }
@@ -218,9 +234,23 @@ impl Site {
     }
 }
 
+impl Site {
+    /// What was replaced is not right any more.
+    async fn assert_refused(&self, servers: &Authority, password: &str, api_key: &str) {
+        let shown = Shown {
+            version: 0,
+            tls: client_config(servers, None),
+            password: password.to_owned(),
+            api_key: api_key.to_owned(),
+        };
+        let refused = call(None, self.serving.port, &shown, usize::MAX).await.err();
+        assert!(refused.as_ref().is_some_and(|why| why.contains("(401, None)")), "{refused:?}");
+    }
+}
+
 fn nats_config(password: &str) -> String {
     format!(
-        "authorization {{users: [{{user: bridge, password: {password}}}, \
+        "jetstream {{store_dir: \"{{folder}}\"}}\nauthorization {{users: [{{user: bridge, password: {password}}}, \
          {{user: worker, password: worker}}]}}"
     )
 }
@@ -249,15 +279,22 @@ async fn start(
         ("api-key", "a"),
         ("next-api-key", "a"),
         ("nats", "one"),
+        ("hash-key", &"h".repeat(32)),
+        ("seal-key", &"s".repeat(32)),
+        ("next-seal-key", &"s".repeat(32)),
     ]);
     let path = |name: &str| format!("\"{}\"", mounted.folder.0.join(name).display());
     let nats =
         format!("servers: [\"{}\"], user: bridge, password_file: {}", server.url(), path("nats"));
     let root = format!(
-        "tls: {{cert_file: {}, key_file: {}, client_ca_file: {}}}",
+        "tls: {{cert_file: {}, key_file: {}, client_ca_file: {}}}\n\
+         calls: {{store: jetstream, hash_key_file: {}, encryption_key_files: [{}, {}]}}",
         path("crt"),
         path("key"),
-        path("ca")
+        path("ca"),
+        path("hash-key"),
+        path("seal-key"),
+        path("next-seal-key"),
     );
     let sha256 = |own: &&Issued| format!("{{sha256: {}}}", super::certificates::hash_of(own));
     let listed: Vec<String> = own.iter().map(sha256).collect();
@@ -273,6 +310,10 @@ async fn start(
     );
     let serving =
         Serving::start_in(Folder::new(), &nats, &root, &connectors).await.connected().await;
+    until("the store", async || {
+        (serving.metric("store_available").await == Some(1.0)).then_some(())
+    })
+    .await;
     let tls = client_config(servers, None);
     let shown = Shown { version: 0, tls, password: "secret".to_owned(), api_key: "a".to_owned() };
     let load = Load::start(serving.port, shown);
@@ -309,12 +350,21 @@ async fn every_secret_is_replaced_under_load_and_no_call_fails() {
     site.load.show(|shown| shown.password = "next".to_owned());
     site.load.until_more(100).await;
     site.rotate("basic", &[("password", "next")]).await;
+    site.assert_refused(&servers, "secret", "a").await;
 
     // An API key, the same way.
     site.rotate("api_key", &[("next-api-key", "b")]).await;
     site.load.show(|shown| shown.api_key = "b".to_owned());
     site.load.until_more(100).await;
     site.rotate("api_key", &[("api-key", "b")]).await;
+    site.assert_refused(&servers, "next", "a").await;
+
+    // What seals shared records, and what call ids are made of.
+    site.rotate("encryption_key", &[("next-seal-key", &"t".repeat(32))]).await;
+    let swapped = [("seal-key", "t".repeat(32)), ("next-seal-key", "s".repeat(32))];
+    site.rotate("encryption_key", &swapped.each_ref().map(|(name, key)| (*name, &**key))).await;
+    site.break_and_mend(&[("hash-key", "short")], &[("hash-key", &"h".repeat(32))]).await;
+    site.rotate("hash_key", &[("hash-key", &"i".repeat(32))]).await;
 
     // From the password to a certificate, and from its authority to another one.
     site.load.show(|shown| {
@@ -340,8 +390,11 @@ async fn every_secret_is_replaced_under_load_and_no_call_fails() {
     .await;
     site.load.until_more(200).await;
 
-    let refused = site.metric(r#"requests_total{action="none",code="401",connector="c",source="none",step="before-create"}"#).await;
-    assert_eq!(refused, 0.0);
+    let refused = r#"auth_failures_total{connector="c",method="basic",reason="wrong"}"#;
+    assert_eq!(site.metric(refused).await, 1.0, "only the old password");
+    let refused = r#"auth_failures_total{connector="c",method="api_key",reason="wrong"}"#;
+    assert_eq!(site.metric(refused).await, 1.0, "only the old key");
+    until("the store", async || (site.metric("store_available").await == 1.0).then_some(())).await;
     let calls = site.load.stop().await;
     println!("{calls} calls, none failed");
 }

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use connector_bridge::{
+    app::certificate_rules,
     clock,
     config::{CallStore, Config},
     domain::{
@@ -20,11 +21,7 @@ use connector_bridge::{
         reply::{CacheControl, Reply, ServiceError},
         shared::{Revision, UnixMicros},
     },
-    http::{
-        Endpoint, Front,
-        connection::Progress,
-        peer::{CertificateRules, Peer},
-    },
+    http::{Endpoint, Front, connection::Progress, peer::Peer},
     inbox::{Arrival, Token},
     lane::Lane,
     memory::Memory,
@@ -264,11 +261,7 @@ impl Bridge {
         let front = Front {
             pipeline,
             endpoints: endpoints.collect(),
-            certificates: CertificateRules {
-                authorities: secrets.client_authorities.clone(),
-                trusted_proxies: config.forwarded.trusted_proxies.clone(),
-                header: config.forwarded.header.clone(),
-            },
+            certificates: certificate_rules(&config, &secrets),
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,

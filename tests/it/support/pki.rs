@@ -12,7 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     version::{TLS12, TLS13},
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// A certificate authority.
@@ -117,7 +117,7 @@ pub(crate) fn client_config_with(
         None => builder.with_no_client_auth(),
         Some(own) => {
             let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap();
-            let chain = [&[own.der.clone()], &own.behind[..]].concat();
+            let chain = [std::slice::from_ref(&own.der), &own.behind].concat();
             builder.with_client_auth_cert(chain, key).unwrap()
         }
     }
@@ -128,7 +128,18 @@ pub(crate) async fn connect(
     config: ClientConfig,
     port: u16,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    connect_from([127, 0, 0, 1], config, port).await
+}
+
+/// The same, from another address of this machine.
+pub(crate) async fn connect_from(
+    address: [u8; 4],
+    config: ClientConfig,
+    port: u16,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((address, 0).into())?;
+    let stream = socket.connect(([127, 0, 0, 1], port).into()).await?;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
