@@ -6,7 +6,7 @@ use std::{
 };
 
 use saphyr::{MarkedYaml, YamlData, YamlLoader};
-use saphyr_parser::{Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle, SpannedEventReceiver};
 
 /// One fault of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +49,29 @@ impl Faults {
     }
 }
 
+/// Settings are at most 6 deep. What is deeper than this is not built: the library builds and drops
+/// a tree by recursion, and a stack has an end.
+const DEPTH_MAX: usize = 16;
+
 /// The one document in `text`.
 pub(super) fn load<'a>(text: &'a str, faults: &Faults) -> Option<MarkedYaml<'a>> {
     let mut loader = YamlLoader::default();
     loader.early_parse(false);
-    if let Err(error) = Parser::new_from_str(text).load(&mut loader, true) {
-        faults.add("", Some(error.marker().line()), error.info());
-        return None;
+    let mut depth = 0_usize;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event
+            .map_err(|error| faults.add("", Some(error.marker().line()), error.info()))
+            .ok()?;
+        if matches!(event, Event::MappingStart(..) | Event::SequenceStart(..)) {
+            depth += 1;
+        } else if matches!(event, Event::MappingEnd | Event::SequenceEnd) {
+            depth = depth.saturating_sub(1);
+        }
+        if depth > DEPTH_MAX {
+            faults.add("", Some(span.start.line()), "is nested too deeply");
+            return None;
+        }
+        loader.on_event(event, span);
     }
     if let Some(error) = loader.error() {
         faults.add("", Some(error.marker().line()), error.info());

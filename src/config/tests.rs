@@ -115,6 +115,9 @@ fn text_that_is_no_configuration_is_one_clear_fault() {
     ] {
         assert_eq!(faults(text), [fault], "{text:?}");
     }
+    for deep in ["- ".repeat(20_000), "? ".repeat(20_000)] {
+        assert_eq!(faults(&deep), ["is nested too deeply (line 1)"]);
+    }
     let twice = faults("listen: a\nmax_body: 1KiB\nlisten: b");
     assert!(
         twice.concat().contains("duplicated key") && twice.concat().contains("line 3"),
