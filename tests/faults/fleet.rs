@@ -290,6 +290,16 @@ impl Fleet {
         sums
     }
 
+    /// How often the store was not well, as the processes that run say.
+    pub(crate) async fn store_faults(&self) -> u64 {
+        let operations = self.store_operations().await;
+        operations
+            .iter()
+            .filter(|((_, result), _)| !is_healthy(result))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
     /// Waits until every process that runs has this value.
     pub(crate) async fn until_all(&self, series: &str, value: f64) {
         for serving in self.processes.values() {
