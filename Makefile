@@ -6,6 +6,10 @@ NATS_SERVER_VERSION := 2.15.1
 NATS_SERVER_VERSION_MIN := 2.12.7
 CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
+CARGO_FUZZ_VERSION := 0.13.2
+
+# How long `make fuzz` takes for each target.
+FUZZ_SECONDS ?= 600
 
 # A nats-server on PATH, if it is new enough; else one of our own.
 NATS_SERVER := $(shell deploy/find-nats-server $(NATS_SERVER_VERSION_MIN) || echo .tools/nats-server/bin/nats-server)
@@ -15,7 +19,7 @@ export NATS_SERVER
 NATS_PY := .tools/python
 export NATS_PY
 
-.PHONY: demo test test-faults fmt clippy doc unit demo-once deny advisories sbom build clean
+.PHONY: demo test test-faults fuzz fmt clippy doc unit demo-once deny advisories sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
@@ -40,6 +44,17 @@ unit: $(NATS_SERVER) $(NATS_PY)/installed
 # Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak.
 test-faults: $(NATS_SERVER)
 	cargo test --locked --test faults
+
+# Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
+# Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
+# unsafe code of our own that they could look at.
+fuzz: $(TOOLS)/bin/cargo-fuzz
+	set -e; targets=$$($(TOOLS)/bin/cargo-fuzz list); for target in $$targets; do \
+		mkdir -p fuzz/found/$$target; \
+		$(TOOLS)/bin/cargo-fuzz run --sanitizer none $$target \
+			fuzz/found/$$target fuzz/corpus/$$target \
+			-- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1; \
+	done
 
 demo-once: $(NATS_SERVER) build
 	target/release/connector-bridge demo --once --nats-server $(NATS_SERVER)
@@ -73,5 +88,8 @@ $(TOOLS)/bin/cargo-deny:
 $(TOOLS)/bin/cargo-cyclonedx:
 	cargo install --quiet --locked --root $(TOOLS) cargo-cyclonedx@$(CARGO_CYCLONEDX_VERSION)
 
+$(TOOLS)/bin/cargo-fuzz:
+	cargo install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ_VERSION)
+
 clean:
-	rm -rf target $(TOOLS)
+	rm -rf target fuzz/target $(TOOLS)

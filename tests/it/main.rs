@@ -10,6 +10,7 @@
 mod catalogue;
 mod commands;
 mod fallbacks;
+mod fuzz;
 mod limits;
 mod nats;
 mod properties;
