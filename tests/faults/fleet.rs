@@ -281,8 +281,14 @@ impl Fleet {
 
     /// What the processes that run say of the store, summed up: operation and result, how often.
     pub(crate) async fn store_operations(&self) -> BTreeMap<(String, String), u64> {
+        self.store_operations_but(None).await
+    }
+
+    /// Without one of them, which may be paused.
+    async fn store_operations_but(&self, but: Option<Life>) -> BTreeMap<(String, String), u64> {
         let mut sums = BTreeMap::new();
-        for serving in self.processes.values() {
+        let processes = self.processes.iter().filter(|(life, _)| Some(**life) != but);
+        for (_, serving) in processes {
             for (series, count) in operations(&get(serving.admin_port, "/metrics").await.body) {
                 *sums.entry(series).or_default() += count;
             }
@@ -292,7 +298,12 @@ impl Fleet {
 
     /// How often the store was not well, as the processes that run say.
     pub(crate) async fn store_faults(&self) -> u64 {
-        let operations = self.store_operations().await;
+        self.store_faults_but(None).await
+    }
+
+    /// Without one of them, which may be paused.
+    pub(crate) async fn store_faults_but(&self, but: Option<Life>) -> u64 {
+        let operations = self.store_operations_but(but).await;
         operations
             .iter()
             .filter(|((_, result), _)| !is_healthy(result))
