@@ -41,9 +41,10 @@ doc:
 unit: $(NATS_SERVER) $(NATS_PY)/installed
 	cargo test --locked
 
-# Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak.
+# Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak. One scenario
+# after the other: each has several processes of its own, and a crowd of them makes the store ill.
 test-faults: $(NATS_SERVER)
-	cargo test --locked --test faults
+	cargo test --locked --test faults -- --test-threads=1
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
