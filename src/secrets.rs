@@ -213,20 +213,20 @@ impl Secrets {
         let client_authorities = opening.client_authorities();
         let nats = opening.nats();
         let nats_tls = opening.nats_tls();
-        let reloads = opening.finish()?;
-        let (Some(hash_key), Some(seal_keys), Some(nats)) = (hash_key, seal_keys, nats) else {
-            return Err(ConfigError(Vec::new())); // each of them has its fault by now
-        };
-        Ok(Self {
-            hash_key,
-            seal_keys,
-            auth,
-            server_tls,
-            client_authorities,
-            nats,
-            nats_tls,
-            reloads,
-        })
+        let Opening { faults, reloads, .. } = opening;
+        match (hash_key, seal_keys, nats, faults.is_empty()) {
+            (Some(hash_key), Some(seal_keys), Some(nats), true) => Ok(Self {
+                hash_key,
+                seal_keys,
+                auth,
+                server_tls,
+                client_authorities,
+                nats,
+                nats_tls,
+                reloads,
+            }),
+            (_, _, _, _) => Err(ConfigError(faults)),
+        }
     }
 
     /// Looks at all files again and again, forever.

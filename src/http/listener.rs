@@ -221,7 +221,7 @@ async fn connection<C, S, F, B>(
         Some((fault, true)) => refuse(&mut stream, fault).await,
         // The answers to earlier requests are lost: nobody could tell which this one is for.
         Some((_, false)) => {}
-        // With TLS, an end without a word is an attack to the other side.
+        // Inside of TLS, an end without a word looks like an attack to the other side.
         None if ended.is_err_and(|error| error.is_timeout()) => {
             drop(tokio::time::timeout(REST_TIMEOUT, stream.shutdown()).await);
         }

@@ -30,8 +30,9 @@ const KEY_BYTES_MIN: usize = 32;
 pub(super) struct Opening<'a> {
     config: &'a Config,
     compare_key: CompareKey,
-    faults: Vec<Fault>,
-    reloads: Vec<Arc<dyn Reload>>,
+    pub(super) faults: Vec<Fault>,
+    /// What is to be looked at again.
+    pub(super) reloads: Vec<Arc<dyn Reload>>,
 }
 
 impl<'a> Opening<'a> {
@@ -42,11 +43,6 @@ impl<'a> Opening<'a> {
             ConfigError(vec![Fault { path: String::new(), line: None, what }])
         })?;
         Ok(Self { config, compare_key, faults: Vec::new(), reloads: Vec::new() })
-    }
-
-    /// What is to be looked at again, where there was no fault.
-    pub(super) fn finish(self) -> Result<Vec<Arc<dyn Reload>>, ConfigError> {
-        if self.faults.is_empty() { Ok(self.reloads) } else { Err(ConfigError(self.faults)) }
     }
 
     fn open<T: Send + Sync + 'static>(
