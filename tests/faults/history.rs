@@ -181,6 +181,11 @@ impl History {
         }
     }
 
+    /// Whether it ever was.
+    pub(crate) fn was_disturbed(&self, what: Disturbed) -> bool {
+        self.events().disturbances.iter().any(|disturbance| disturbance.what == what)
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.events().requests.len()
