@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -16,17 +16,21 @@ use serde_json::{Value, json};
 
 use crate::{
     clock,
+    config::LogLevel,
     lane::Lane,
     lifecycle::{Phase, Stopping},
+    logs::Logs,
     metrics::Metrics,
     nats::NatsWire,
     pipeline::Pipeline,
-    telemetry::Logs,
     wire::Wire,
 };
 
 /// The Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The longest name of a log level that is read: more than there is.
+const LEVEL_BYTES_MAX: usize = 64;
 
 /// What is shown.
 pub struct Admin {
@@ -51,6 +55,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/log-level", get(log_level).put(set_log_level))
+        .layer(DefaultBodyLimit::max(LEVEL_BYTES_MAX))
         .with_state(admin)
 }
 
@@ -74,6 +80,23 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+async fn log_level(State(admin): State<Arc<Admin>>) -> Result<String, StatusCode> {
+    let logs = admin.logs.as_ref().ok_or(StatusCode::NOT_FOUND)?;
+    Ok(format!("{}\n", logs.level().word()))
+}
+
+/// For the time until the process ends: what `log.level` says is for the next one.
+async fn set_log_level(
+    State(admin): State<Arc<Admin>>,
+    name: String,
+) -> Result<String, (StatusCode, &'static str)> {
+    let logs = admin.logs.as_ref().ok_or((StatusCode::NOT_FOUND, ""))?;
+    let level = LogLevel::named(name.trim())
+        .ok_or((StatusCode::BAD_REQUEST, "is not one of error, warn, info, debug, trace\n"))?;
+    logs.set_level(level);
+    Ok(format!("{}\n", logs.level().word()))
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {

@@ -9,11 +9,12 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use self::labels::EVENT_RESULTS;
 pub use self::{
     connector::{CallResult, ConnectorMetrics, MessageResult},
     labels::{
-        CertificateRole, ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, StoreOperation,
-        StoreResult,
+        CertificateRole, ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, SpanDrop,
+        StoreOperation, StoreResult,
     },
 };
 use crate::domain::connector::Connector;
@@ -39,6 +40,7 @@ pub struct Metrics {
     credentials_loaded: IntGaugeVec,
     certificate_not_after: IntGaugeVec,
     store_operations: IntCounterVec,
+    spans_dropped: IntCounterVec,
     /// 1 while the store that is configured can be used, and where none is.
     pub store_available: IntGauge,
     /// 1 while there is a NATS connection.
@@ -111,6 +113,7 @@ impl Metrics {
             families,
             store_operations: new.counters("store_operations_total", "What was asked of the shared store, and how that went", &["operation", "result"])?,
             store_available: new.int_gauge("store_available", "1 while the shared store can be used, and where none is configured")?,
+            spans_dropped: new.counters("spans_dropped_total", "Spans that did not reach the collector", &["reason"])?,
             rejections: new.counters("rejections_total", "Connections and requests turned away before they became a call", &["reason"])?,
             connection_events: new.counters("nats_connection_events_total", "What happened to the NATS connection", &["event"])?,
             log_messages: new.counters("log_messages_total", "Log lines by level", &["level"])?,
@@ -125,6 +128,13 @@ impl Metrics {
             registry: registry.clone(),
         };
         new.build_info()?;
+        let events = new.counters("events_total", "Records of decisions; none before this version has them", &["result"])?;
+        for result in EVENT_RESULTS {
+            events.with_label_values(&[result]);
+        }
+        for drop in SpanDrop::ALL {
+            metrics.spans_dropped.with_label_values(&[drop.label()]);
+        }
         metrics.last_reload_successful.set(1);
         metrics.store_available.set(1);
         for rejection in Rejection::ALL {
@@ -165,6 +175,11 @@ impl Metrics {
     /// The store was asked for something.
     pub fn store_operation(&self, operation: StoreOperation, result: StoreResult) {
         self.store_operations.with_label_values(&[operation.label(), result.label()]).inc();
+    }
+
+    /// So many spans were lost.
+    pub fn spans_dropped(&self, drop: SpanDrop, spans: u64) {
+        self.spans_dropped.with_label_values(&[drop.label()]).inc_by(spans);
     }
 
     /// A log line was written at this level, one of [`LOG_LEVELS`].

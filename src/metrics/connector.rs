@@ -40,7 +40,8 @@ pub enum CallResult {
 impl CallResult {
     const ALL: [Self; 4] = [Self::First, Self::Joined, Self::Replayed, Self::TakenOver];
 
-    fn label(self) -> &'static str {
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
         match self {
             CallResult::First => "first",
             CallResult::Joined => "joined",
@@ -77,7 +78,8 @@ impl MessageResult {
         Self::InvalidReply,
     ];
 
-    fn label(self) -> &'static str {
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
         match self {
             MessageResult::Ok => "ok",
             MessageResult::Timeout => "timeout",

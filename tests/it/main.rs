@@ -12,6 +12,7 @@ mod commands;
 mod fallbacks;
 mod fuzz;
 mod limits;
+mod logs;
 mod nats;
 mod properties;
 mod replies;

@@ -27,9 +27,9 @@ use connector_bridge::{
     memory::Memory,
     metrics::Metrics,
     pipeline::Pipeline,
-    random::Random,
     secrets::Secrets,
     store::SharedCalls,
+    traces::{Callers, Traces},
     wire::{Message, NotSent, Store, StoreFault, Stored, Wire, Written},
 };
 use http::{Request, Response};
@@ -266,8 +266,8 @@ impl Bridge {
             metrics: metrics.clone(),
             max_body: config.max_body,
             read_timeout: config.read_timeout,
-            trust_incoming_traces: config.trust_incoming_traces,
-            random: Random::default(),
+            scheme: "http",
+            traces: Traces::new(None, Callers::AreLinked),
         };
         Self { front: Arc::new(front), metrics, lanes }
     }
