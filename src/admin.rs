@@ -8,7 +8,10 @@ use std::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -17,10 +20,10 @@ use serde_json::{Value, json};
 use crate::{
     clock,
     config::LogLevel,
-    lane::Lane,
+    lane::{Lane, refresh_gauges},
     lifecycle::{Phase, Stopping},
     logs::Logs,
-    metrics::Metrics,
+    metrics::{Metrics, OPENMETRICS_TYPE},
     nats::NatsWire,
     pipeline::Pipeline,
     wire::Wire,
@@ -68,18 +71,29 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     let is_running = admin.stopping.phase() == Phase::Running;
     admin.metrics.ready.set(i64::from(is_running));
     admin.metrics.draining.set(i64::from(!is_running));
-    admin.lanes.iter().for_each(|lane| lane.refresh_gauges());
+    refresh_gauges(&admin.lanes, &admin.metrics);
     if let Some(logs) = &admin.logs {
         logs.refresh(&admin.metrics);
+    }
+    if takes_openmetrics(&headers) {
+        return ([(CONTENT_TYPE, OPENMETRICS_TYPE)], admin.metrics.openmetrics()).into_response();
     }
     match admin.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Whether whoever asks says so: Prometheus does, and gets the exemplars with it.
+fn takes_openmetrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|range| range.trim_start().starts_with("application/openmetrics-text"))
 }
 
 async fn log_level(State(admin): State<Arc<Admin>>) -> Result<String, StatusCode> {

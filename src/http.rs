@@ -41,7 +41,7 @@ use crate::{
         trace_context::TraceContext,
     },
     lane::Lane,
-    metrics::Metrics,
+    metrics::{Metrics, Traced},
     pipeline::{Answered, Pipeline},
     secrets::{Auth, Live, Presented},
     traces::{NewRequest, RequestSpan, Traces},
@@ -295,7 +295,8 @@ impl<W: Wire> Front<W> {
 /// Counts and logs the end of a call. Nothing returns past this.
 fn finish(call: &Call, outcome: &Outcome) {
     let taken = clock::now() - call.arrived;
-    call.lane.metrics.answered(outcome, taken);
+    let traced = call.span.recorded().map(|trace_id| Traced { trace_id, at: clock::wall() });
+    call.lane.metrics.answered(outcome, taken, traced);
     call.span.answered(outcome);
     let connector = call.lane.connector.name.as_str();
     let action = outcome.answer.action.map_or("none", |action| action.label());

@@ -185,6 +185,11 @@ impl RequestSpan {
         self.context.span
     }
 
+    /// Its trace, where that is recorded.
+    pub fn recorded(&self) -> Option<u128> {
+        self.recording.is_some().then_some(self.context.span.trace_id)
+    }
+
     /// The same as in `traceparent`: 32 digits.
     pub fn trace_id(&self) -> impl fmt::Display {
         let id = self.context.span.trace_id;

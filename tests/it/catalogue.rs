@@ -23,7 +23,7 @@ const CATALOGUE: &[(&str, &[&str])] = &[
     ("reply_rejections_total", &["connector", "reason"]),
     ("calls_total", &["connector", "result"]),
     ("cache_lookups_total", &["connector", "result"]),
-    ("cache_entries", &["connector"]),
+    ("cache_entries", &[]),
     ("breaker_open", &["connector"]),
     ("nats_connected", &[]),
     ("nats_connection_events_total", &["event"]),
@@ -100,4 +100,40 @@ async fn times_are_measured_from_the_first_byte() {
     assert_eq!(bridge.metric(r#"late_responses_total{connector="c"}"#), 0.0);
     assert_eq!(bridge.metric(r#"deadline_seconds{connector="c"}"#), 3.0);
     assert_eq!(bridge.metric(r#"caller_timeout_seconds{connector="c"}"#), 20.0);
+}
+
+/// Name, labels and value of each sample, its bucket's bound as a number.
+fn samples(text: &str) -> BTreeSet<(String, String)> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (series, value) = line.split(" # ").next().unwrap().rsplit_once(' ').unwrap();
+            let series = match series.split_once("le=\"") {
+                Some((start, rest)) => {
+                    let (bound, rest) = rest.split_once('"').unwrap();
+                    let bound: f64 = bound.parse().unwrap();
+                    format!("{start}le={bound}{rest}")
+                }
+                None => series.to_owned(),
+            };
+            (series, value.to_owned())
+        })
+        // Read twice, these differ.
+        .filter(|(series, _)| !series.starts_with("process_"))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_formats_say_the_same() {
+    let bridge = Bridge::new("", &[Worker::Says(r#"{"action":"Continue"}"#)]);
+    bridge.post(r#"{"email":"a@b.c"}"#).await;
+    let (plain, open) = (bridge.metrics.text().unwrap(), bridge.metrics.openmetrics());
+    assert!(open.ends_with("\n# EOF\n"), "{open}");
+    assert!(samples(&plain).len() > 100);
+    assert_eq!(samples(&plain), samples(&open));
+    // The form of the standard.
+    assert!(open.contains("# TYPE connector_bridge_requests counter\n"), "{open}");
+    assert!(open.contains("connector_bridge_requests_total{"), "{open}");
+    assert!(open.contains("le=\"20.0\"}") && open.contains("le=\"+Inf\"}"), "{open}");
+    assert!(!open.contains(" # {"), "nobody records traces here");
 }

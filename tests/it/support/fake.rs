@@ -23,7 +23,7 @@ use connector_bridge::{
     },
     http::{Endpoint, Front, connection::Progress, peer::Peer},
     inbox::{Arrival, Token},
-    lane::Lane,
+    lane::{Lane, refresh_gauges},
     memory::Memory,
     metrics::Metrics,
     pipeline::Pipeline,
@@ -352,7 +352,7 @@ impl Bridge {
 
     /// The value of a metric's series, written as in the text format without the prefix.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        self.lanes.iter().for_each(|lane| lane.refresh_gauges());
+        refresh_gauges(&self.lanes, &self.metrics);
         let text = self.metrics.text().unwrap();
         let line = text.lines().find_map(|line| {
             line.strip_prefix("connector_bridge_")?.strip_prefix(series)?.strip_prefix(' ')
