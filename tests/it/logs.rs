@@ -96,7 +96,7 @@ fn documented() -> Vec<(String, String, String)> {
     let text = fs::read_to_string(file).unwrap();
     let table = text.split("## Every message").nth(1).unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1).map(|line| {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         (cells[0].to_owned(), cells[1].to_owned(), cells[2].to_owned())
     });
     rows.filter(|(level, _, _)| !level.contains("---")).collect()
