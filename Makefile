@@ -7,6 +7,7 @@ NATS_SERVER_VERSION_MIN := 2.12.7
 CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 CARGO_FUZZ_VERSION := 0.13.2
+ROTEL_VERSION := 0.0.1a15
 
 # How long `make fuzz` takes for each target.
 FUZZ_SECONDS ?= 600
@@ -18,6 +19,10 @@ export NATS_SERVER
 # What the example workers in Python need; on PYTHONPATH when tests run them.
 NATS_PY := .tools/python
 export NATS_PY
+
+# A collector of spans, for tests.
+COLLECTOR := .tools/rotel/rotel/rotel-agent
+export COLLECTOR
 
 .PHONY: demo test test-faults fuzz fmt clippy doc unit demo-once deny advisories sbom build clean
 
@@ -38,7 +43,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
-unit: $(NATS_SERVER) $(NATS_PY)/installed
+unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR)
 	cargo test --locked
 
 # Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak. One scenario
@@ -82,6 +87,9 @@ $(TOOLS)/nats-server/bin/nats-server:
 $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
 	touch $@
+
+$(COLLECTOR):
+	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel rotel==$(ROTEL_VERSION)
 
 $(TOOLS)/bin/cargo-deny:
 	cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)

@@ -91,6 +91,13 @@ impl TraceSettings {
                 _ => return Err(fault(name, "is neither http/protobuf nor grpc")),
             },
         };
+        let compression =
+            of_traces("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION");
+        if let Some((name, compression)) = &compression
+            && !matches!(compression.trim(), "gzip" | "none")
+        {
+            return Err(fault(name, "is neither gzip nor none"));
+        }
         let timeout = of_traces("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT");
         let timeout = timeout.and_then(|(_, ms)| ms.trim().parse().ok());
         let queue_max = set("OTEL_BSP_MAX_QUEUE_SIZE").and_then(|max| max.trim().parse().ok());
@@ -181,6 +188,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "unix:///socket"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_TRACES_EXPORTER", "zipkin"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
         ] {
             let ConfigError(faults) = read(&[ENDPOINT, (variable, value)]).unwrap_err();
             assert_eq!(faults[0].path, variable, "{value}");

@@ -25,4 +25,5 @@ mod simulation;
 mod sockets;
 mod support;
 mod tidy;
+mod traces;
 mod workers;
