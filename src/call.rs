@@ -57,7 +57,7 @@ impl Call {
         let connector = &lane.connector;
         let claims = Object::parse(&body)?;
         let id = CallId::of(key, connector.name.as_str(), &claims);
-        span.reads(id, body.len());
+        span.became(id, body.len());
         let names_person = name_the_person(&claims, &connector.identify_by);
         let cached = connector.fallback.cached.as_ref().filter(|_| names_person);
         let cache_keys = cached.map(|rules| CacheKeys {

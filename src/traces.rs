@@ -209,7 +209,7 @@ impl RequestSpan {
     }
 
     /// The request became this call.
-    pub fn reads(&self, call: CallId, body_bytes: usize) {
+    pub fn became(&self, call: CallId, body_bytes: usize) {
         if let Some(recording) = &self.recording {
             recording.open().set_attributes([
                 KeyValue::new("connector-bridge.call.id", call.to_string()),
