@@ -38,7 +38,6 @@ admin_listen: 127.0.0.1:{admin}
 drain_delay: 0s
 nats: {{servers: ["nats://127.0.0.1:{nats}"]}}
 calls: {{store: jetstream, replay_window: 45s, hash_key_file: {folder}/key}}
-log: {{level: error}}
 connectors:
   approve-signup:
     protocol: entra
@@ -277,7 +276,7 @@ def main():
     ask.add_argument(
         "--nats-server", default=found("nats-server", ROOT / ".tools/nats-server/bin/nats-server")
     )
-    ask.add_argument("--prometheus", default=found("prometheus"))
+    ask.add_argument("--prometheus", default=found("prometheus", ROOT / ".tools/prometheus/prometheus"))
     told = ask.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         demo = Demo(Path(folder), told)

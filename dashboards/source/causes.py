@@ -40,6 +40,8 @@ def fell_back(reason):
 NO_REPLIES = rate("nats_requests_total", result="=~ok|timeout|worker_error|invalid_reply") + " == 0"
 
 
+NO_WORKER_AT_ALL = f"count({WITHOUT_WORKER}) >= count(count by (connector) ({one('workers_available')}))"
+
 # title, what to do, [(condition, word, color)], the word when all is well
 CAUSES = [
     (
@@ -74,11 +76,8 @@ CAUSES = [
         "Does a worker listen for every connector? If none does, people get the fallback after half a second. "
         "Start the workers; the table of connectors says which are missing.",
         [
-            (
-                f"count({WITHOUT_WORKER}) >= count(count by (connector) ({one('workers_available')}))",
-                "GONE: nobody decides",
-                RED,
-            ),
+            (f"{NO_WORKER_AT_ALL} and {many(SILENT)}", "HUNG: none answers", RED),
+            (NO_WORKER_AT_ALL, "GONE: nobody decides", RED),
             (f"count({WITHOUT_WORKER}) > 0", "Gone for a connector", RED),
             (NATS_GONE, "Not known without NATS", GREY),
         ],
@@ -160,6 +159,7 @@ CAUSES = [
         "Can the replicas share what they know of calls (calls.store: jetstream)? Without it people are decided "
         "as before, but a retry at another replica is decided again. Look at JetStream and the bridge's rights.",
         [
+            (f"({NATS_GONE}) and (min({one('store_available')}) == 0)", "Gone with NATS", GREY),
             (f"min({one('store_available')}) == 0", "GONE: retries ask twice", ORANGE),
             (
                 share(rate("store_operations_total", result="!~ok|conflict"), rate("store_operations_total"))

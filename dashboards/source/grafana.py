@@ -220,7 +220,7 @@ def variable(name, query, all_value):
         "label": name.title(),
         "type": "query",
         "datasource": DATASOURCE,
-        "query": {"query": query, "refId": name},
+        "query": query,
         "definition": query,
         "refresh": 2,
         "sort": 1,

@@ -207,7 +207,7 @@ def rows():
                     ("19 of 20", quantile(0.95, seconds_per), {"unit": "s", "decimals": 2}),
                 ],
                 keys=[("connector", "API connector")],
-                noValue="–",
+                noValue="None",
             ),
             graph(
                 (12, 8),

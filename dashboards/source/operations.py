@@ -154,7 +154,7 @@ def connectors():
             ),
         ],
         keys=[("connector", "Connector")],
-        noValue="–",
+        noValue="No calls",
         interval=NOW,
     )
 
@@ -361,7 +361,8 @@ def workers_row():
         graph(
             (8, 8),
             "Messages to workers, by how they ended",
-            "Every message that was sent, or would have been had there been a connection.",
+            "Every message that was sent, or would have been had there been a connection. While no worker listens, a "
+            "call tries several times.",
             [target(rate("nats_requests_total", by="result") + " > 0", "{{result}}")],
             "reqps",
             shape="bars",
@@ -664,7 +665,7 @@ RUNBOOK = """
 | --- | --- | --- |
 | **Bridge: down** | Nothing answers; people see an error page. | Look at the pods and their logs. Exit code 78: the configuration is wrong, `connector-bridge check` says where. |
 | **NATS: gone** | No worker can be asked; everybody gets the fallback. | Mend NATS, or the way to it. Leave the bridge running. *Refuses the bridge*: its user, password or rights. |
-| **Workers: gone** | Nobody listens on the connector's subject. | Start the workers. Do they subscribe to the subject that `/status` shows? |
+| **Workers: gone** | Nobody listens on the connector's subject. *Hung*: they listen, but do nothing. | Start the workers. Do they subscribe to the subject that `/status` shows? |
 | **Workers' speed: too slow** | Replies come after the deadline. | More copies of the worker; what it waits for (a database?); a deadline that fits. |
 | **Workers' speed: silent** | Calls are taken, and no reply comes at all. | Do workers hang? May they publish to the reply subject? See `missing_rights` in `/status`. |
 | **Workers' replies: nonsense** | The reply is no decision of the contract. | Mend the worker; *Replies that break the contract* says what is wrong. *A stream answers*: a JetStream stream covers the subject. |
@@ -679,7 +680,7 @@ RUNBOOK = """
 def runbook_row():
     return row(
         "Runbook",
-        text((24, 12), "What to do", "Each state of the first row, and what to do about it.", RUNBOOK),
+        text((24, 10), "What to do", "Each state of the first row, and what to do about it.", RUNBOOK),
         collapsed=True,
     )
 

@@ -118,5 +118,5 @@ OUTCOMES = [  # name, labels, color
 OUTCOME_COLORS = [look(name, color=color) for name, _, color in OUTCOMES]
 NOW = "2m"  # what "now" means at the top: at least this long, or sign-ups would be too few to judge
 
-GOOD_SHARE = steps(RED, (0.5, ORANGE), (0.99, GREEN))
+GOOD_SHARE = steps(RED, (0.5, ORANGE), (0.9, YELLOW), (0.97, GREEN))
 BAD_SHARE = steps(GREEN, (0.01, YELLOW), (0.05, ORANGE), (0.5, RED))
