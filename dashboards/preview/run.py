@@ -278,6 +278,7 @@ def main():
     )
     ask.add_argument("--prometheus", default=found("prometheus", ROOT / ".tools/prometheus/prometheus"))
     told = ask.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all is ended then, too
     with tempfile.TemporaryDirectory() as folder:
         demo = Demo(Path(folder), told)
         try:

@@ -148,13 +148,13 @@ def graph(size, title, about, targets, unit, shape="lines", limit=None, **defaul
 
 def states(size, title, about, targets, mappings, **defaults):
     """One line per target, colored by its state over time."""
-    custom = {"fillOpacity": 85, "lineWidth": 0, "spanNulls": False}
+    custom = {"fillOpacity": 85, "lineWidth": 0}
     options = {
         "showValue": "auto",
         "alignValue": "left",
         "mergeValues": True,
         "rowHeight": 0.86,
-        "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom"},
+        "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
         "tooltip": {"mode": "single", "sort": "none"},
     }
     defaults.setdefault("color", {"mode": "thresholds"})
@@ -167,7 +167,14 @@ def heatmap(size, title, about, expr, unit, **defaults):
     options = {
         "calculate": False,
         "cellGap": 1,
-        "color": {"mode": "scheme", "scheme": "Blues", "steps": 64, "reverse": False, "fill": "blue"},
+        "color": {
+            "mode": "scheme",
+            "scheme": "Blues",
+            "steps": 64,
+            "exponent": 0.5,
+            "reverse": False,
+            "fill": "blue",
+        },
         "yAxis": {"axisPlacement": "left", "unit": unit},
         "cellValues": {"unit": "reqps"},
         "legend": {"show": True},
@@ -196,8 +203,8 @@ def table(size, title, about, columns, unit="none", keys=(), looks=(), **default
         about,
         [target(expr, name, instant=True, form="table") for name, expr, _ in columns],
         unit,
-        {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}},
-        {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False},
+        {"showHeader": True, "cellHeight": "sm"},
+        {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False, "inspect": False},
         looks=[look(name, **properties) for name, _, properties in columns if properties] + list(looks),
         transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organize}],
         color={"mode": "thresholds"},
@@ -300,7 +307,7 @@ def dashboard(uid, title, about, rows, variables, annotations, tag, since, refre
                     "refresh": 1,
                     "multi": False,
                     "includeAll": False,
-                    "current": {},
+                    "current": {"selected": True, "text": "default", "value": "default"},
                     "options": [],
                     "hide": 0,
                 }

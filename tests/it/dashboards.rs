@@ -496,6 +496,18 @@ fn a_dashboard_cannot_be_edited_and_knows_the_other() {
 }
 
 #[test]
+fn the_identity_team_reads_no_jargon() {
+    let all = dashboards();
+    let dashboard = all.iter().find(|one| one.file == "identity.json").unwrap();
+    for panel in dashboard.panels_and_rows() {
+        let said = format!("{}. {}", text(panel, "title"), text(panel, "description"));
+        for word in ["NATS", "p95", "p99", "quantile", "latency", "breaker", "HTTP", "replica"] {
+            assert!(!said.contains(word), "{}: {word} in \"{said}\"", dashboard.file);
+        }
+    }
+}
+
+#[test]
 fn what_is_generated_is_up_to_date() {
     let checked =
         Command::new("python3").arg(folder().join("generate.py")).arg("--check").output().unwrap();
