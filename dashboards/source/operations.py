@@ -108,6 +108,7 @@ def connectors():
     by = "connector"
     colored = {"custom__cellOptions": {"type": "color-background", "mode": "basic"}}
     whole = rate("requests_total", by=by)
+    workers = f"max by (connector) ({one('workers_available')})"
     return table(
         (14, 7),
         "Connectors",
@@ -137,8 +138,12 @@ def connectors():
             ),
             (
                 "Workers",
-                f"max by (connector) ({one('workers_available')})",
-                {"mappings": words({-1: ("Not seen", GREY), 0: ("None", RED)}), "thresholds": steps(GREEN)}
+                # While NATS is gone nobody is counted, and the gauge keeps what it was.
+                f"({workers} * 0 - 2) and on () ({NATS_GONE}) or {workers}",
+                {
+                    "mappings": words({-2: ("Not known", GREY), -1: ("Not seen", GREY), 0: ("None", RED)}),
+                    "thresholds": steps(GREEN),
+                }
                 | colored,
             ),
             (
