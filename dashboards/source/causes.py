@@ -38,8 +38,6 @@ def fell_back(reason):
 
 
 NO_REPLIES = rate("nats_requests_total", result="=~ok|timeout|worker_error|invalid_reply") + " == 0"
-
-
 NO_WORKER_AT_ALL = f"count({WITHOUT_WORKER}) >= count(count by (connector) ({one('workers_available')}))"
 
 # title, what to do, [(condition, word, color)], the word when all is well
@@ -231,6 +229,7 @@ def verdict():
             because("bridge_down", f"({NO_BRIDGE}) + 1"),
             because("disconnected", f"({NATS_GONE}) + 1"),
             f"(topk(1, {reasons}) / on () group_left () ({REQUESTS} > 0) > 0.01)",
+            because("no_responders", f"0 * ({NO_WORKER_AT_ALL}) + 1"),
             because("one_connector", f"0.1 + 0 * (count({WITHOUT_WORKER}) > 0)"),
             because("store", f"(min({one('store_available')}) == 0) + 0.001"),
             because("quiet", f"({REQUESTS} == 0) - 1"),

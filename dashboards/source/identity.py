@@ -10,7 +10,7 @@ IDENTITY = [  # title, outcome (one of OUTCOMES), what it means
     (
         "Were asked to correct",
         2,
-        "They saw a message at the form, for instance that the postal code is wrong. Many of these: is the form clear?",
+        "They saw a message at the form, for instance that the postal code is wrong. If there are many: is the form clear?",
     ),
     (
         "We could not ask",
