@@ -9,6 +9,7 @@
 
 mod catalogue;
 mod commands;
+mod dashboards;
 mod fallbacks;
 mod fuzz;
 mod limits;
