@@ -342,8 +342,8 @@ def decisions_row():
         graph(
             (8, 8),
             "Earlier decisions kept",
-            "Entries in the fallback cache. Bounded by max_entries of each connector.",
-            [target(f"sum by (connector) ({one('cache_entries')})", "{{connector}}")],
+            "Entries in the fallback caches of all connectors. Bounded by the max_entries of each.",
+            [target(f"sum by (instance) ({one('cache_entries')})", "{{instance}}")],
             "short",
         ),
         graph(
@@ -651,7 +651,7 @@ def logs_row():
             "suffer from it.",
             [target(rate("spans_dropped_total", by="reason"), "{{reason}}")],
             "cps",
-            noValue="This version exports no spans",
+            noValue="Nothing was dropped",
         ),
         graph(
             (6, 7),
@@ -659,7 +659,7 @@ def logs_row():
             "What became of the records that `events` publishes. Anything but success is missing from the audit.",
             [target(rate("events_total", by="result"), "{{result}}")],
             "cps",
-            noValue="This version publishes no records",
+            noValue="Nothing was published",
         ),
         collapsed=True,
     )

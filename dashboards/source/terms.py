@@ -46,7 +46,7 @@ def name_of(metric):
 
 # The families without a label `connector`.
 OF_PROCESS = (
-    "build_info config_last_reload_successful credentials_loaded_timestamp_seconds draining events_total"
+    "build_info cache_entries config_last_reload_successful credentials_loaded_timestamp_seconds draining events_total"
     " log_messages_dropped_total log_messages_total nats_connected nats_connection_events_total panics_total"
     " ready rejections_total spans_dropped_total store_available store_operations_total"
     " tls_certificate_not_after_timestamp_seconds"

@@ -19,9 +19,6 @@ const UNITS: [&str; 10] =
 /// What a scrape adds to every series, and what a histogram has.
 const LABELS_OF_ANY: [&str; 4] = ["namespace", "job", "instance", "le"];
 
-/// Families that a later version has; until then their panels say that there is nothing.
-const COMING: [(&str, &str); 2] = [("spans_dropped_total", "reason"), ("events_total", "result")];
-
 struct Dashboard {
     file: String,
     json: Value,
@@ -391,10 +388,6 @@ fn catalogue() -> Catalogue {
             let (label, value) = pair.split_once('=').unwrap();
             family.entry(label.to_owned()).or_default().insert(value.trim_matches('"').to_owned());
         }
-    }
-    for (name, label) in COMING {
-        let labels = || BTreeMap::from([(label.to_owned(), BTreeSet::new())]);
-        found.entry(format!("connector_bridge_{name}")).or_insert_with(labels);
     }
     found
 }
