@@ -37,7 +37,8 @@ def fell_back(reason):
     return rate("fallbacks_total", reason=reason)
 
 
-NO_REPLIES = rate("nats_requests_total", result="=~ok|timeout|worker_error|invalid_reply") + " == 0"
+NOTHING_SENT = rate("nats_requests_total", result="=~ok|timeout|worker_error|invalid_reply") + " == 0"
+NO_REPLIES = rate("nats_requests_total", result="=~ok|worker_error|invalid_reply") + " == 0"
 NO_WORKER_AT_ALL = f"count({WITHOUT_WORKER}) >= count(count by (connector) ({one('workers_available')}))"
 
 # title, what to do, [(condition, word, color)], the word when all is well
@@ -90,7 +91,7 @@ CAUSES = [
             (many(SILENT), "SILENT: no reply at all", RED),
             (f"{SLOW} > 0.05", "Slow", ORANGE),
             (some(SILENT), "A few got no reply", YELLOW),
-            (NO_REPLIES, "No replies now", GREY),
+            (NOTHING_SENT, "Nothing to reply to", GREY),
         ],
         "Fast enough",
     ),
@@ -117,8 +118,8 @@ CAUSES = [
         "Valid",
     ),
     (
-        "Password, certificate",
-        "Do callers show the right password, certificate or key? If all are refused, people see an error page: "
+        "Callers' credentials",
+        "Does the identity provider show the right password, certificate or key? If all are refused, people see an error page: "
         "compare what Entra has with the secret of the bridge. A few wrong ones are strangers.",
         [
             (
@@ -158,7 +159,7 @@ CAUSES = [
         "as before, but a retry at another replica is decided again. Look at JetStream and the bridge's rights.",
         [
             (f"({NATS_GONE}) and (min({one('store_available')}) == 0)", "Gone with NATS", GREY),
-            (f"min({one('store_available')}) == 0", "GONE: retries ask twice", ORANGE),
+            (f"min({one('store_available')}) == 0", "GONE: retries may ask twice", ORANGE),
             (
                 share(rate("store_operations_total", result="!~ok|conflict"), rate("store_operations_total"))
                 + " > 0.01",
@@ -187,11 +188,12 @@ VERDICTS = {
     "bridge_down": "The bridge is down",
     "disconnected": "NATS is gone",
     "no_responders": "No worker is there",
-    "timeout": "Workers are silent or too slow",
+    "late": "Workers are too slow",
+    "timeout": "Workers are silent",
     "invalid_reply": "Workers reply nonsense",
     "worker_error": "Workers say that they fail",
     "overload": "Too many calls at once",
-    "refused": "Wrong password or certificate",
+    "refused": "Callers' credentials are wrong",
     "turned_away": "What comes is no call",
     "shutting_down": "The bridge is stopping",
     "one_connector": "A connector has no worker",
@@ -219,7 +221,8 @@ def verdict():
     reasons = " or ".join(
         [
             rate("fallbacks_total", by="reason", reason="!~missing_claim|timeout|breaker_open"),
-            because("timeout", SILENT),
+            because("late", f"({SILENT}) and on () ({rate('late_replies_total')} > 0)"),
+            because("timeout", f"({SILENT}) unless on () ({rate('late_replies_total')} > 0)"),
             because("refused", REFUSED),
             because("turned_away", rate("requests_total", source="none", code="!~401|403")),
         ]

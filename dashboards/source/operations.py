@@ -24,8 +24,9 @@ def now_row():
             "Requests",
             "Requests that named a connector, each second. 0 at night may be right; 0 by day means that they do not "
             "reach the bridge: look at the ingress and at the API connector in Entra.",
-            f"{REQUESTS} or vector(0)",
+            f"{REQUESTS} or (vector(0) unless on () ({NO_BRIDGE}))",
             "reqps",
+            noValue="Not known",
             thresholds=steps(NEUTRAL),
             decimals=2,
             interval=NOW,
@@ -59,7 +60,7 @@ def now_row():
             "see an error page then. See the row What callers get.",
             share(TURNED_AWAY, REQUESTS),
             "percentunit",
-            thresholds=BAD_SHARE,
+            thresholds=REFUSED_SHARE,
             noValue="No calls",
             decimals=1,
             interval=NOW,
@@ -81,19 +82,19 @@ def now_row():
         graph(
             (12, 9),
             "What people got",
-            "Every request, by what the person got. Green, purple and blue are decisions. Orange: no decision, so "
-            "the fallback. Red: an error page.",
-            [target(rate("requests_total", **labels), name) for name, labels, _ in OUTCOMES],
+            "Every request, by what the person got. Green, purple and blue are decisions. Yellow and orange: no "
+            "decision, so the fallback let them in or blocked them. Red: an error page.",
+            [target(rate("requests_total", **labels), name) for name, labels, _ in PARTS],
             "reqps",
             shape="areas",
-            looks=OUTCOME_COLORS,
+            looks=PART_COLORS,
             noValue="No requests",
         ),
         graph(
             (10, 7),
             "Why people got the fallback",
             "Calls that no worker decided, by reason. The row Runbook says what to do about each.",
-            [target(rate("fallbacks_total", by="reason") + " > 0", "{{reason}}")],
+            [target(rate("fallbacks_total", by="reason", reason="!=missing_claim") + " > 0", "{{reason}}")],
             "reqps",
             shape="bars",
             looks=looks(REASONS),
@@ -129,7 +130,7 @@ def connectors():
             (
                 "Turned away",
                 share(rate("requests_total", by=by, source="none"), whole),
-                {"unit": "percentunit", "thresholds": BAD_SHARE, "decimals": 1} | colored,
+                {"unit": "percentunit", "thresholds": REFUSED_SHARE, "decimals": 1} | colored,
             ),
             (
                 "95 % within",
@@ -141,7 +142,7 @@ def connectors():
                 # While NATS is gone nobody is counted, and the gauge keeps what it was.
                 f"({workers} * 0 - 2) and on () ({NATS_GONE}) or {workers}",
                 {
-                    "mappings": words({-2: ("Not known", GREY), -1: ("Not seen", GREY), 0: ("None", RED)}),
+                    "mappings": words({-2: ("Not known", GREY), -1: ("Not seen", GREY), 0: ("None answers", RED)}),
                     "thresholds": steps(GREEN),
                 }
                 | colored,
@@ -674,7 +675,7 @@ RUNBOOK = """
 | **Workers' speed: too slow** | Replies come after the deadline. | More copies of the worker; what it waits for (a database?); a deadline that fits. |
 | **Workers' speed: silent** | Calls are taken, and no reply comes at all. | Do workers hang? May they publish to the reply subject? See `missing_rights` in `/status`. |
 | **Workers' replies: nonsense** | The reply is no decision of the contract. | Mend the worker; *Replies that break the contract* says what is wrong. *A stream answers*: a JetStream stream covers the subject. |
-| **Password, certificate: all wrong** | The caller's credentials and the bridge's differ. | Was a password changed on one side only? Enter it in Entra again. Expired certificate: upload a new one. |
+| **Callers' credentials: all wrong** | The caller's credentials and the bridge's differ. | Was a password changed on one side only? Enter it in Entra again. Expired certificate: upload a new one. |
 | **Load: overload** | More calls than `max_in_flight` wait for workers. | More workers; then a higher limit. |
 | **Shared store: gone** | People are decided, but retries elsewhere are decided again. | JetStream, its leader, the bridge's rights. Seconds of it are a change of leader. |
 

@@ -22,7 +22,7 @@ REASONS = {
     "no_responders": ("No worker listens", RED),
     "disconnected": ("NATS is gone", PURPLE),
     "timeout": ("Worker silent or too slow", ORANGE),
-    "breaker_open": ("Worker silent before, not asked now", YELLOW),
+    "breaker_open": ("Not asked: no reply just before", YELLOW),
     "invalid_reply": ("Worker replies nonsense", DARK_RED),
     "worker_error": ("Worker says that it failed", "light-red"),
     "overload": ("Too many calls at once", BLUE),
@@ -113,10 +113,19 @@ OUTCOMES = [  # name, labels, color
         ORANGE,
     ),
     ("Saw an error page", {"code": "!~200|400|401|403|409"}, RED),
-    ("Were refused: password or certificate", {"code": "=~401|403"}, DARK_RED),
+    ("Were refused: the caller's credentials", {"code": "=~401|403"}, DARK_RED),
 ]
-OUTCOME_COLORS = [look(name, color=color) for name, _, color in OUTCOMES]
+# The same, with what the fallback did to people.
+PARTS = [
+    *OUTCOMES[:3],
+    ("Were let in by the fallback", {"action": "continue", "source": "=~cache|default"}, YELLOW),
+    ("Were blocked by the fallback", {"action": "show_block_page", "code": "=~200|409", "source": "=~cache|default"}, ORANGE),
+    *OUTCOMES[4:],
+]
+PART_COLORS = [look(name, color=color) for name, _, color in PARTS]
 NOW = "2m"  # what "now" means at the top: at least this long, or sign-ups would be too few to judge
 
 GOOD_SHARE = steps(RED, (0.5, ORANGE), (0.9, YELLOW), (0.97, GREEN))
 BAD_SHARE = steps(GREEN, (0.01, YELLOW), (0.05, ORANGE), (0.5, RED))
+# Strangers and typing errors are always there.
+REFUSED_SHARE = steps(GREEN, (0.05, YELLOW), (0.2, ORANGE), (0.5, RED))
