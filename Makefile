@@ -4,6 +4,7 @@
 TOOLS := .tools
 NATS_SERVER_VERSION := 2.15.1
 NATS_SERVER_VERSION_MIN := 2.12.7
+PROMETHEUS_VERSION_MIN := 2.42
 CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 CARGO_FUZZ_VERSION := 0.13.2
@@ -19,12 +20,17 @@ export NATS_SERVER
 NATS_PY := .tools/python
 export NATS_PY
 
-.PHONY: demo test test-faults fuzz fmt clippy doc unit demo-once deny advisories sbom build clean
+# A folder with Prometheus, promtool, Alertmanager and amtool.
+PROMETHEUS := .tools/prometheus
+export PROMETHEUS
+
+.PHONY: demo test test-faults test-observability fuzz fmt clippy doc unit demo-once deny advisories \
+	sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -45,6 +51,11 @@ unit: $(NATS_SERVER) $(NATS_PY)/installed
 # after the other: each has several processes of its own, and a crowd of them makes the store ill.
 test-faults: $(NATS_SERVER)
 	cargo test --locked --test faults -- --test-threads=1
+
+# The alerts, held against real faults in a real Prometheus, with every duration of the rules divided
+# by 60. Takes minutes.
+test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
+	cargo test --locked --test observability -- --test-threads=1
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -81,6 +92,10 @@ $(TOOLS)/nats-server/bin/nats-server:
 
 $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
+	touch $@
+
+$(PROMETHEUS)/installed: deploy/fetch-prometheus
+	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)
 	touch $@
 
 $(TOOLS)/bin/cargo-deny:
