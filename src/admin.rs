@@ -7,8 +7,11 @@ use std::{
 
 use axum::{
     Router,
-    extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    extract::{DefaultBodyLimit, State},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -16,17 +19,21 @@ use serde_json::{Value, json};
 
 use crate::{
     clock,
-    lane::Lane,
+    config::LogLevel,
+    lane::{Lane, refresh_gauges},
     lifecycle::{Phase, Stopping},
-    metrics::Metrics,
+    logs::Logs,
+    metrics::{Metrics, OPENMETRICS_TYPE},
     nats::NatsWire,
     pipeline::Pipeline,
-    telemetry::Logs,
     wire::Wire,
 };
 
 /// The Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The longest name of a log level that is read: more than there is.
+const LEVEL_BYTES_MAX: usize = 64;
 
 /// What is shown.
 pub struct Admin {
@@ -51,6 +58,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/log-level", get(log_level).put(set_log_level))
+        .layer(DefaultBodyLimit::max(LEVEL_BYTES_MAX))
         .with_state(admin)
 }
 
@@ -62,18 +71,46 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     let is_running = admin.stopping.phase() == Phase::Running;
     admin.metrics.ready.set(i64::from(is_running));
     admin.metrics.draining.set(i64::from(!is_running));
-    admin.lanes.iter().for_each(|lane| lane.refresh_gauges());
+    refresh_gauges(&admin.lanes, &admin.metrics);
     if let Some(logs) = &admin.logs {
         logs.refresh(&admin.metrics);
+    }
+    if takes_openmetrics(&headers) {
+        return ([(CONTENT_TYPE, OPENMETRICS_TYPE)], admin.metrics.openmetrics()).into_response();
     }
     match admin.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Whether whoever asks says so: Prometheus does, and gets the exemplars with it.
+fn takes_openmetrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|range| range.trim_start().starts_with("application/openmetrics-text"))
+}
+
+async fn log_level(State(admin): State<Arc<Admin>>) -> Result<String, StatusCode> {
+    let logs = admin.logs.as_ref().ok_or(StatusCode::NOT_FOUND)?;
+    Ok(format!("{}\n", logs.level().word()))
+}
+
+/// For the time until the process ends: what `log.level` says is for the next one.
+async fn set_log_level(
+    State(admin): State<Arc<Admin>>,
+    name: String,
+) -> Result<String, (StatusCode, &'static str)> {
+    let logs = admin.logs.as_ref().ok_or((StatusCode::NOT_FOUND, ""))?;
+    let level = LogLevel::named(name.trim())
+        .ok_or((StatusCode::BAD_REQUEST, "is not one of error, warn, info, debug, trace\n"))?;
+    logs.set_level(level);
+    Ok(format!("{}\n", logs.level().word()))
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {

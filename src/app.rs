@@ -1,6 +1,12 @@
 //! Builds the bridge from its parts, runs it, and ends it in order.
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -19,14 +25,14 @@ use crate::{
     },
     lane::{Lane, Sharing},
     lifecycle::{self, Phase, Stop, Stopping, Timetable},
+    logs::{self, Logs},
     memory::Memory,
     metrics::Metrics,
     nats::{self, Decisions, NatsWire},
     pipeline::Pipeline,
-    random::Random,
     secrets::Secrets,
     store::SharedCalls,
-    telemetry::{self, Logs},
+    traces::{Callers, Exporter, TraceError, Traces},
 };
 
 /// The most threads that serve callers. More do not help: one serves tens of thousands of calls a
@@ -35,6 +41,9 @@ const SERVING_THREADS_MAX: usize = 4;
 
 /// The most connections to the administration port.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// How long the end of the program waits for the last spans.
+const SPANS_FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// The pause before a background task begins anew.
 const BEGIN_ANEW_PAUSE: Duration = Duration::from_secs(1);
@@ -55,6 +64,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The exporter of spans.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// Something that should never fail.
     #[error("internal: {0}")]
     Internal(String),
@@ -88,6 +100,7 @@ impl App {
         let secrets = Secrets::open(&config)?;
         let metrics = Metrics::new().map_err(|error| internal(&error))?;
         let logs = logs_here.then(|| start_logs(&config, &metrics));
+        let traces = traces(&config, &secrets, &metrics)?;
         let listen = |key, address| {
             let fault = move |error| StartError::Listen { key, address, error };
             let listener = listener::bind(address).map_err(fault)?;
@@ -133,8 +146,8 @@ impl App {
             metrics: metrics.clone(),
             max_body: config.max_body,
             read_timeout: config.read_timeout,
-            trust_incoming_traces: config.trust_incoming_traces,
-            random: Random::default(),
+            scheme: if config.tls.is_some() { "https" } else { "http" },
+            traces,
         };
         let (stop, stopping) = lifecycle::new();
         let stopping_admin = stopping.clone();
@@ -232,6 +245,7 @@ impl App {
                 drop(helper.await);
             }
             pipeline.flush().await;
+            flush_spans(front, times.ends).await;
             Ok::<_, io::Error>(())
         };
         let end = clock::until(times.ends, end);
@@ -248,6 +262,13 @@ impl App {
     }
 }
 
+/// Sends the last spans, until `end` at the longest, on a thread that may wait.
+async fn flush_spans(front: Arc<Front<NatsWire>>, end: Instant) {
+    let time = end.saturating_duration_since(clock::now()).min(SPANS_FLUSH_MAX);
+    let flushed = tokio::task::spawn_blocking(move || front.traces.flush(time));
+    drop(flushed.await);
+}
+
 /// Which certificates of callers count.
 pub fn certificate_rules(config: &Config, secrets: &Secrets) -> CertificateRules {
     CertificateRules {
@@ -255,6 +276,16 @@ pub fn certificate_rules(config: &Config, secrets: &Secrets) -> CertificateRules
         trusted_proxies: config.forwarded.trusted_proxies.clone(),
         header: config.forwarded.header.clone(),
     }
+}
+
+fn traces(config: &Config, secrets: &Secrets, metrics: &Metrics) -> Result<Traces, TraceError> {
+    let start = |settings| Exporter::start(settings, secrets.collector_tls.clone(), metrics);
+    let exporter = config.traces.as_ref().map(start).transpose()?;
+    let callers = match config.trust_incoming_traces {
+        true => Callers::AreContinued,
+        false => Callers::AreLinked,
+    };
+    Ok(Traces::new(exporter, callers))
 }
 
 /// What the bridge can do without for a moment: begun anew after a panic, which is counted.
@@ -268,8 +299,8 @@ async fn kept_up<F: Future<Output = ()> + Send + 'static>(begin: impl Fn() -> F)
 }
 
 fn start_logs(config: &Config, metrics: &Metrics) -> Logs {
-    let logs = telemetry::start(config.log, metrics);
-    telemetry::count_panics(metrics);
+    let logs = logs::start(config.log, metrics);
+    logs::count_panics(metrics);
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     logs
 }

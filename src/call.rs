@@ -16,9 +16,10 @@ use crate::{
         fallback,
         json::{JsonFault, Object},
         outcome::Outcome,
-        trace_context::TraceContext,
     },
     lane::Lane,
+    metrics::CallResult,
+    traces::RequestSpan,
 };
 
 /// A call.
@@ -38,8 +39,8 @@ pub struct Call {
     pub cache_keys: Option<CacheKeys>,
     /// The languages that the person asks for.
     pub locales: Option<String>,
-    /// What the message carries for tracing.
-    pub trace: TraceContext,
+    /// The request, as traces show it.
+    pub span: RequestSpan,
     /// Set where a required claim is not filled: no worker is asked.
     pub missing_claim: Option<Outcome>,
 }
@@ -51,11 +52,12 @@ impl Call {
         arrived: Instant,
         body: Bytes,
         key: &HashKey,
-        trace: TraceContext,
+        span: RequestSpan,
     ) -> Result<Self, JsonFault> {
         let connector = &lane.connector;
         let claims = Object::parse(&body)?;
         let id = CallId::of(key, connector.name.as_str(), &claims);
+        span.became(id, body.len());
         let names_person = name_the_person(&claims, &connector.identify_by);
         let cached = connector.fallback.cached.as_ref().filter(|_| names_person);
         let cache_keys = cached.map(|rules| CacheKeys {
@@ -64,17 +66,13 @@ impl Call {
         });
         let locales = ui_locales(&claims);
         let missing_claim = fallback::missing_claim(connector, &claims);
-        Ok(Self {
-            lane,
-            arrived,
-            body,
-            id,
-            names_person,
-            cache_keys,
-            locales,
-            trace,
-            missing_claim,
-        })
+        Ok(Self { lane, arrived, body, id, names_person, cache_keys, locales, span, missing_claim })
+    }
+
+    /// Counts what the request was found to be.
+    pub fn found(&self, result: CallResult) {
+        self.lane.metrics.call(result);
+        self.span.found(result);
     }
 
     /// When its decision must be there.

@@ -16,7 +16,7 @@ use std::{
 
 use lexopt::{Arg, ValueExt};
 
-use crate::{app::StartError, config::Config};
+use crate::{app::StartError, config::Config, traces::TraceError};
 
 const HELP: &str = "\
 connector-bridge: lets NATS workers decide API connector calls
@@ -95,9 +95,13 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let text = error.to_string();
         match error {
-            StartError::Config(_) => Failure::Config(text),
+            StartError::Config(_) | StartError::Traces(TraceError::Unusable(_)) => {
+                Failure::Config(text)
+            }
             StartError::Listen { .. } => Failure::Unavailable(text),
-            StartError::Internal(_) => Failure::Internal(text),
+            StartError::Internal(_) | StartError::Traces(TraceError::Internal(_)) => {
+                Failure::Internal(text)
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod connectors;
 mod effective;
 mod nats;
 mod section;
+mod traces;
 mod units;
 mod warnings;
 
@@ -21,8 +22,9 @@ use self::{
 };
 pub use self::{
     auth::{AuthSettings, BasicSettings, CredentialSettings},
-    nats::{NatsAuth, NatsSettings, NatsTlsSettings},
+    nats::{NatsAuth, NatsSettings},
     section::Fault,
+    traces::{TraceSettings, TraceTransport},
 };
 use crate::domain::connector::Connector;
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub nats: NatsSettings,
     /// Whether a caller's trace is continued.
     pub trust_incoming_traces: bool,
+    /// Where spans go. Not in the file: see [`TraceSettings::read`].
+    pub traces: Option<TraceSettings>,
     /// The retry memory.
     pub calls: CallsSettings,
     /// The connectors, by name.
@@ -68,8 +72,8 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
-/// How important a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How important a log line is, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum LogLevel {
     Error,
@@ -77,6 +81,24 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+impl LogLevel {
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        LEVELS.iter().find(|(word, _)| *word == name).map(|(_, level)| *level)
+    }
+
+    /// Its name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// How a log line looks.
@@ -131,6 +153,15 @@ pub struct TlsSettings {
     pub key_file: PathBuf,
     /// The authorities of callers' certificates, as PEM. Without them none is asked for.
     pub client_ca_file: Option<PathBuf>,
+}
+
+/// TLS to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTlsSettings {
+    /// The authorities of servers' certificates, as PEM. Those of the system where it is missing.
+    pub ca_file: Option<PathBuf>,
+    /// The chain of certificates that servers are shown, and its private key, as PEM.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// Client certificates that proxies pass on.
@@ -212,6 +243,7 @@ impl Config {
                 traces.finish();
                 trusted
             }),
+            traces: None,
             calls: calls(&root),
             connectors: connectors::read(&root, certificates),
             tls: tls.and_then(|tls| tls.settings),
@@ -236,11 +268,11 @@ fn log(root: &Section<'_>) -> LogSettings {
 }
 
 const LEVELS: [(&str, LogLevel); 5] = [
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
+    (LogLevel::Error.word(), LogLevel::Error),
+    (LogLevel::Warn.word(), LogLevel::Warn),
+    (LogLevel::Info.word(), LogLevel::Info),
+    (LogLevel::Debug.word(), LogLevel::Debug),
+    (LogLevel::Trace.word(), LogLevel::Trace),
 ];
 
 const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];

@@ -41,10 +41,10 @@ use crate::{
         trace_context::TraceContext,
     },
     lane::Lane,
-    metrics::Metrics,
+    metrics::{Metrics, Traced},
     pipeline::{Answered, Pipeline},
-    random::Random,
     secrets::{Auth, Live, Presented},
+    traces::{NewRequest, RequestSpan, Traces},
     wire::Wire,
 };
 
@@ -84,10 +84,10 @@ pub struct Front<W> {
     pub max_body: usize,
     /// How long a head or a body may take.
     pub read_timeout: Duration,
-    /// Whether a caller's trace is continued.
-    pub trust_incoming_traces: bool,
-    /// For trace and span ids.
-    pub random: Random,
+    /// `http` or `https`: what callers speak to the bridge.
+    pub scheme: &'static str,
+    /// Makes spans.
+    pub traces: Traces,
 }
 
 impl<W: Wire> Front<W> {
@@ -114,9 +114,16 @@ impl<W: Wire> Front<W> {
         let Some(endpoint) = self.endpoint(request.uri().path()) else {
             return self.refuse(None, progress, Refusal::UnknownPath);
         };
-        let call = match self.read(endpoint, request, arrived, peer).await {
+        let span = self.traces.request(NewRequest {
+            connector: &endpoint.lane.connector,
+            method: request.method(),
+            at: arrived,
+            scheme: self.scheme,
+            context: trace_context(request.headers()),
+        });
+        let call = match self.read(endpoint, request, arrived, peer, &span).await {
             Ok(call) => Arc::new(call),
-            Err(refusal) => return self.refuse(Some(endpoint), progress, refusal),
+            Err(refusal) => return self.refuse(Some((endpoint, &span)), progress, refusal),
         };
         // A task of its own: a caller that hangs up drops this future, but not the decision.
         let (pipeline, task_call) = (Arc::clone(&self.pipeline), Arc::clone(&call));
@@ -155,6 +162,7 @@ impl<W: Wire> Front<W> {
         request: Request<B>,
         arrived: Instant,
         peer: &Peer,
+        span: &RequestSpan,
     ) -> Result<Call, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -169,13 +177,12 @@ impl<W: Wire> Front<W> {
         if announced_length(request.headers()).is_some_and(|length| length > self.max_body) {
             return Err(Refusal::TooLarge);
         }
-        let trace = self.trace(request.headers());
         let limit = endpoint.lane.connector.deadline;
         let read_until = (clock::now() + self.read_timeout).min(arrived + limit);
         let body = clock::until(read_until, self.body(request.into_body())).await;
         let body = body.ok_or(Refusal::BodyTimeout)??;
         let lane = Arc::clone(&endpoint.lane);
-        Call::read(lane, arrived, body, &self.hash_key.get(), trace).map_err(Refusal::Json)
+        Call::read(lane, arrived, body, &self.hash_key.get(), span.clone()).map_err(Refusal::Json)
     }
 
     fn authenticate<B>(
@@ -222,22 +229,9 @@ impl<W: Wire> Front<W> {
         Ok(all.map_or(first, BytesMut::freeze))
     }
 
-    /// A new trace, or the next span of the caller's where that is trusted.
-    fn trace(&self, headers: &HeaderMap) -> TraceContext {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let continued =
-            text("traceparent").filter(|_| self.trust_incoming_traces).and_then(|parent| {
-                TraceContext::continued(parent, text("tracestate"), self.random.next())
-            });
-        continued.unwrap_or_else(|| {
-            let trace_id = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
-            TraceContext::new(trace_id, self.random.next())
-        })
-    }
-
     fn refuse(
         &self,
-        endpoint: Option<&Endpoint>,
+        named: Option<(&Endpoint, &RequestSpan)>,
         progress: &Arc<Progress>,
         refusal: Refusal,
     ) -> Response<AnswerBody> {
@@ -245,7 +239,8 @@ impl<W: Wire> Front<W> {
         if let Some(rejection) = refusal.rejection() {
             self.metrics.rejected(rejection);
         }
-        if let Some(Endpoint { lane, .. }) = endpoint {
+        if let Some((Endpoint { lane, .. }, span)) = named {
+            span.ended(refusal.status().as_u16());
             let taken = clock::now() - arrived;
             lane.metrics.refused(refusal.status().as_u16(), taken);
             let failure = refusal.auth_failure();
@@ -263,6 +258,7 @@ impl<W: Wire> Front<W> {
                 fault = failure.map(|failure| failure.fault.label()),
                 status,
                 ms,
+                trace_id = %span.trace_id(),
                 "refused"
             );
         }
@@ -299,7 +295,9 @@ impl<W: Wire> Front<W> {
 /// Counts and logs the end of a call. Nothing returns past this.
 fn finish(call: &Call, outcome: &Outcome) {
     let taken = clock::now() - call.arrived;
-    call.lane.metrics.answered(outcome, taken);
+    let traced = call.span.recorded().map(|trace_id| Traced { trace_id, at: clock::wall() });
+    call.lane.metrics.answered(outcome, taken, traced);
+    call.span.answered(outcome);
     let connector = call.lane.connector.name.as_str();
     let action = outcome.answer.action.map_or("none", |action| action.label());
     let reason = outcome.reason.map(Reason::label);
@@ -312,8 +310,15 @@ fn finish(call: &Call, outcome: &Outcome) {
         reason,
         status,
         ms,
+        trace_id = %call.span.trace_id(),
         "answered"
     );
+}
+
+/// The one that a caller brings.
+fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    TraceContext::read(text("traceparent")?, text("tracestate"))
 }
 
 /// With three decimals.

@@ -88,6 +88,18 @@ impl Lane {
         }
     }
 
+    /// Brings the gauges of all `lanes` up to date.
+    pub fn refresh_gauges(lanes: &[Arc<Lane>], metrics: &Metrics) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let mut cache_entries = 0;
+        for lane in lanes {
+            lane.metrics.in_flight.set(gauge(lane.in_flight() as u64));
+            lane.metrics.breaker_open.set(i64::from(lane.breaker_is_open()));
+            cache_entries += lane.cache.as_ref().map_or(0, DecisionCache::len);
+        }
+        metrics.cache_entries.set(gauge(cache_entries));
+    }
+
     /// A place among the calls that are with the workers, unless all are taken.
     pub fn take_place(self: &Arc<Self>) -> Option<Place> {
         let limit = self.connector.max_in_flight;
@@ -145,17 +157,21 @@ impl Lane {
         }
     }
 
-    /// Brings the gauges up to date.
-    pub fn refresh_gauges(&self) {
-        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics.in_flight.set(gauge(self.in_flight() as u64));
-        self.metrics.breaker_open.set(i64::from(self.breaker_is_open()));
-        self.metrics.cache_entries.set(gauge(self.cache.as_ref().map_or(0, DecisionCache::len)));
-    }
-
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Brings the gauges of all `lanes` up to date.
+pub fn refresh_gauges(lanes: &[Arc<Lane>], metrics: &Metrics) {
+    let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let mut cache_entries = 0;
+    for lane in lanes {
+        lane.metrics.in_flight.set(gauge(lane.in_flight() as u64));
+        lane.metrics.breaker_open.set(i64::from(lane.breaker_is_open()));
+        cache_entries += lane.cache.as_ref().map_or(0, DecisionCache::len);
+    }
+    metrics.cache_entries.set(gauge(cache_entries));
 }
 
 /// A place among the calls that are with the workers; given back when dropped.

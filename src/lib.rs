@@ -5,6 +5,7 @@ pub mod admin;
 pub mod app;
 pub mod cache;
 pub mod call;
+pub mod client;
 pub mod clock;
 pub mod commands;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod http;
 pub mod inbox;
 pub mod lane;
 pub mod lifecycle;
+pub mod logs;
 pub mod memory;
 pub mod metrics;
 pub mod nats;
@@ -21,8 +23,8 @@ pub mod random;
 pub mod room;
 pub mod secrets;
 pub mod store;
-pub mod telemetry;
 pub mod tls;
+pub mod traces;
 pub mod wire;
 
 /// The version of this program.

@@ -19,6 +19,7 @@ use crate::{
         protocol::Answer,
         record::{Begin, Record, Recorded, Round},
         shared::Delivery,
+        trace_context::SpanRef,
     },
     random::Random,
     room::give_back,
@@ -45,6 +46,8 @@ struct State {
 
 struct Entry {
     record: Record,
+    /// The request that leads, or has led, for traces.
+    led_by: SpanRef,
     joined: Vec<oneshot::Sender<Ended>>,
 }
 
@@ -92,24 +95,39 @@ impl Memory {
         self.window
     }
 
-    /// A request for `call`; `is_shared` where other replicas may know more of it.
-    pub fn begin(self: &Arc<Self>, call: CallId, is_shared: bool, now: Instant) -> Begun {
+    /// A request for `call`; `is_shared` where other replicas may know more of it. Returns also the
+    /// request that leads, or has led last, if this one is not the first.
+    pub fn begin(
+        self: &Arc<Self>,
+        call: CallId,
+        request: SpanRef,
+        is_shared: bool,
+        now: Instant,
+    ) -> (Begun, Option<SpanRef>) {
         let new_round = Round(self.rounds.next());
         let mut state = self.lock();
-        let mut begin = Begin::Lead { unanswered: 0, form: None };
+        let (mut begin, mut earlier) = (Begin::Lead { unanswered: 0, form: None }, None);
         let entry = state
             .calls
             .entry(call)
-            .and_modify(|entry| begin = entry.record.ask(new_round, is_shared, now))
-            .or_insert_with(|| Entry { record: Record::lead(new_round, now), joined: Vec::new() });
+            .and_modify(|entry| {
+                begin = entry.record.ask(new_round, is_shared, now);
+                earlier = Some(entry.led_by);
+            })
+            .or_insert_with(|| Entry {
+                record: Record::lead(new_round, now),
+                led_by: request,
+                joined: Vec::new(),
+            });
         let round = entry.record.round();
-        match begin {
+        let begun = match begin {
             Begin::Replay(answer) => {
                 let outcome = Outcome { answer, source: Source::Replay, reason: None };
                 Begun::Replay(Ended { round, outcome })
             }
             Begin::Join => Begun::Join(entry.join()),
             Begin::Lead { unanswered, form } => {
+                entry.led_by = request;
                 state.bound(self.entries_max);
                 drop(state);
                 let memory = Some((Arc::clone(self), call));
@@ -117,7 +135,8 @@ impl Memory {
                 let new_round = Round(self.rounds.next());
                 Begun::Lead(Lead { memory, round, new_round, unanswered, form, ..Lead::alone() })
             }
-        }
+        };
+        (begun, earlier)
     }
 
     /// A worker's decision, in time or late. Returns whether it counts: only the first decision of
@@ -315,7 +334,8 @@ mod tests {
         for person in 0..10_000 {
             let claims = format!(r#"{{"email":"{person}@example.com"}}"#);
             let call = CallId::of(&key, "c", &Object::parse(claims.as_bytes()).unwrap());
-            drop(memory.begin(call, false, now));
+            let request = SpanRef { trace_id: 1, span_id: 1, flags: 0 };
+            drop(memory.begin(call, request, false, now));
         }
         assert!(memory.lock().calls.capacity() >= 10_000);
         memory.forget(now + window);

@@ -2,7 +2,9 @@
 //! configuration, never from traffic; every known set of labels is there with 0 from the start.
 
 mod connector;
+mod exemplars;
 mod labels;
+mod openmetrics;
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -11,11 +13,14 @@ use prometheus::{
 
 pub use self::{
     connector::{CallResult, ConnectorMetrics, MessageResult},
+    exemplars::Traced,
     labels::{
-        CertificateRole, ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, StoreOperation,
-        StoreResult,
+        CertificateRole, ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, SpanDrop,
+        StoreOperation, StoreResult,
     },
+    openmetrics::OPENMETRICS_TYPE,
 };
+use self::{exemplars::Exemplars, labels::EVENT_RESULTS};
 use crate::domain::connector::Connector;
 
 /// Upper bounds in seconds. A round trip on loopback takes less than 1 ms; every line of a
@@ -24,6 +29,9 @@ const SECONDS: [f64; 18] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0,
     15.0, 18.0, 20.0,
 ];
+
+/// The family whose buckets name traces.
+const FAMILY_WITH_EXEMPLARS: &str = "request_duration_seconds";
 
 /// Upper bounds as shares of the time that the caller waits.
 const SHARES: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25];
@@ -39,8 +47,11 @@ pub struct Metrics {
     credentials_loaded: IntGaugeVec,
     certificate_not_after: IntGaugeVec,
     store_operations: IntCounterVec,
+    spans_dropped: IntCounterVec,
     /// 1 while the store that is configured can be used, and where none is.
     pub store_available: IntGauge,
+    /// Entries in the fallback caches of all connectors.
+    pub cache_entries: IntGauge,
     /// 1 while there is a NATS connection.
     pub nats_connected: IntGauge,
     /// 0 after a secret file could not be taken over.
@@ -74,9 +85,9 @@ struct Families {
     reply_rejections: IntCounterVec,
     calls: IntCounterVec,
     cache_lookups: IntCounterVec,
-    cache_entries: IntGaugeVec,
     breaker_open: IntGaugeVec,
     workers_available: IntGaugeVec,
+    exemplars: Exemplars,
 }
 
 impl Metrics {
@@ -88,7 +99,7 @@ impl Metrics {
         let c = "connector";
         let families = Families {
             requests: new.counters("requests_total", "Requests that named a configured connector", &[c, "step", "code", "action", "source"])?,
-            request_seconds: new.histograms("request_duration_seconds", "From the first byte of a request to its answer", &SECONDS, &[c, "source"])?,
+            request_seconds: new.histograms(FAMILY_WITH_EXEMPLARS, "From the first byte of a request to its answer", &SECONDS, &[c, "source"])?,
             caller_timeout_used: new.histograms("caller_timeout_used_ratio", "Share of the time that the caller waits which an answer took", &SHARES, &[c])?,
             deadline_seconds: new.gauges("deadline_seconds", "Configured deadline", &[c])?,
             caller_timeout_seconds: new.gauges("caller_timeout_seconds", "How long the caller waits", &[c])?,
@@ -103,19 +114,21 @@ impl Metrics {
             reply_rejections: new.counters("reply_rejections_total", "What broke the contract in replies", &[c, "reason"])?,
             calls: new.counters("calls_total", "Requests by what they were: a first call or a retry", &[c, "result"])?,
             cache_lookups: new.counters("cache_lookups_total", "Lookups in the fallback cache", &[c, "result"])?,
-            cache_entries: new.int_gauges("cache_entries", "Entries in the fallback cache", &[c])?,
             breaker_open: new.int_gauges("breaker_open", "1 while the breaker is open", &[c])?,
             workers_available: new.int_gauges("workers_available", "Workers that answered the last discovery; -1 until one was seen", &[c])?,
+            exemplars: Exemplars::default(),
         };
         let metrics = Self {
             families,
             store_operations: new.counters("store_operations_total", "What was asked of the shared store, and how that went", &["operation", "result"])?,
             store_available: new.int_gauge("store_available", "1 while the shared store can be used, and where none is configured")?,
+            spans_dropped: new.counters("spans_dropped_total", "Spans that did not reach the collector", &["reason"])?,
             rejections: new.counters("rejections_total", "Connections and requests turned away before they became a call", &["reason"])?,
             connection_events: new.counters("nats_connection_events_total", "What happened to the NATS connection", &["event"])?,
             log_messages: new.counters("log_messages_total", "Log lines by level", &["level"])?,
             credentials_loaded: new.int_gauges("credentials_loaded_timestamp_seconds", "When secret files of a kind were last taken over", &["kind"])?,
             certificate_not_after: new.int_gauges("tls_certificate_not_after_timestamp_seconds", "When the first certificate of this role ends; only where there is one", &["role"])?,
+            cache_entries: new.int_gauge("cache_entries", "Entries in the fallback caches of all connectors")?,
             nats_connected: new.int_gauge("nats_connected", "1 while there is a NATS connection")?,
             last_reload_successful: new.int_gauge("config_last_reload_successful", "0 after a changed secret file could not be taken over")?,
             ready: new.int_gauge("ready", "1 while the bridge is ready")?,
@@ -125,6 +138,13 @@ impl Metrics {
             registry: registry.clone(),
         };
         new.build_info()?;
+        let events = new.counters("events_total", "Records of decisions; none before this version has them", &["result"])?;
+        for result in EVENT_RESULTS {
+            events.with_label_values(&[result]);
+        }
+        for drop in SpanDrop::ALL {
+            metrics.spans_dropped.with_label_values(&[drop.label()]);
+        }
         metrics.last_reload_successful.set(1);
         metrics.store_available.set(1);
         for rejection in Rejection::ALL {
@@ -167,6 +187,11 @@ impl Metrics {
         self.store_operations.with_label_values(&[operation.label(), result.label()]).inc();
     }
 
+    /// So many spans were lost.
+    pub fn spans_dropped(&self, drop: SpanDrop, spans: u64) {
+        self.spans_dropped.with_label_values(&[drop.label()]).inc_by(spans);
+    }
+
     /// A log line was written at this level, one of [`LOG_LEVELS`].
     pub fn logged(&self, level: &'static str) {
         self.log_messages.with_label_values(&[level]).inc();
@@ -180,6 +205,11 @@ impl Metrics {
     /// The first certificate of this role ends at this Unix time.
     pub fn certificate_ends(&self, role: CertificateRole, unix_seconds: i64) {
         self.certificate_not_after.with_label_values(&[role.label()]).set(unix_seconds);
+    }
+
+    /// Everything in the OpenMetrics text format.
+    pub fn openmetrics(&self) -> String {
+        openmetrics::text(&self.registry.gather(), &self.families.exemplars)
     }
 
     /// Everything in the Prometheus text format.

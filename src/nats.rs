@@ -169,8 +169,8 @@ fn headers(message: &Message<'_>) -> Result<HeaderMap, <HeaderValue as std::str:
     headers.insert(DEADLINE, deadline.parse::<HeaderValue>()?);
     let time_left = u64::try_from(message.time_left.as_millis()).unwrap_or(u64::MAX);
     headers.insert(TIMEOUT_MS, HeaderValue::from(time_left));
-    headers.insert(TRACEPARENT, message.trace.traceparent.parse::<HeaderValue>()?);
-    headers.insert(TRACESTATE, message.trace.tracestate.parse::<HeaderValue>()?);
+    headers.insert(TRACEPARENT, message.trace.span.to_string().parse::<HeaderValue>()?);
+    headers.insert(TRACESTATE, message.trace.tracestate().parse::<HeaderValue>()?);
     Ok(headers)
 }
 

@@ -79,15 +79,20 @@ impl<W: Wire> Pipeline<W> {
             return Answered { outcome, receipt: None };
         }
         if !call.names_person {
-            call.lane.metrics.call(CallResult::First);
+            call.found(CallResult::First);
             return Answered { outcome: self.decide(call, Lead::alone()).await, receipt: None };
         }
         let is_shared = self.shared.as_ref().is_some_and(SharedCalls::is_available);
-        let ended = match self.memory.begin(call.id, is_shared, clock::now()) {
+        let (begun, earlier) =
+            self.memory.begin(call.id, call.span.place(), is_shared, clock::now());
+        if let Some(earlier) = earlier {
+            call.span.follows(earlier);
+        }
+        let ended = match begun {
             Begun::Lead(lead) => self.lead(call, lead).await,
             Begun::Join(leader) => self.join(call, leader).await,
             Begun::Replay(ended) => {
-                call.lane.metrics.call(CallResult::Replayed);
+                call.found(CallResult::Replayed);
                 Ok(ended)
             }
         };
@@ -105,7 +110,7 @@ impl<W: Wire> Pipeline<W> {
     /// Waits for what the leading request gets, but not beyond the own deadline: a request whose
     /// body was slow can be older than the one that it joins.
     async fn join(&self, call: &Call, leader: oneshot::Receiver<Ended>) -> Result<Ended, Reason> {
-        call.lane.metrics.call(CallResult::Joined);
+        call.found(CallResult::Joined);
         match self.until(call.deadline().instant(), leader).await {
             Some(Ok(ended)) => Ok(ended),
             // The leading request panicked.
@@ -125,7 +130,7 @@ impl<W: Wire> Pipeline<W> {
 
     /// Claims the call where it is shared. Returns what another replica makes of it, if it does.
     async fn claim(&self, call: &Call, lead: &mut Lead) -> Option<Ended> {
-        let count = |result| call.lane.metrics.call(result);
+        let count = |result| call.found(result);
         let Some(shared) = &self.shared else {
             count(CallResult::First);
             return None;

@@ -199,6 +199,8 @@ pub struct Secrets {
     pub nats: NatsIdentity,
     /// TLS to NATS, where it is configured.
     pub nats_tls: Option<Arc<Live<ClientTls>>>,
+    /// TLS to the collector of spans, where its URL says so.
+    pub collector_tls: Option<Arc<Live<ClientTls>>>,
     reloads: Vec<Arc<dyn Reload>>,
 }
 
@@ -213,6 +215,7 @@ impl Secrets {
         let client_authorities = opening.client_authorities();
         let nats = opening.nats();
         let nats_tls = opening.nats_tls();
+        let collector_tls = opening.collector_tls();
         let Opening { faults, reloads, .. } = opening;
         match (hash_key, seal_keys, nats, faults.is_empty()) {
             (Some(hash_key), Some(seal_keys), Some(nats), true) => Ok(Self {
@@ -223,6 +226,7 @@ impl Secrets {
                 client_authorities,
                 nats,
                 nats_tls,
+                collector_tls,
                 reloads,
             }),
             (_, _, _, _) => Err(ConfigError(faults)),

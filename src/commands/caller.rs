@@ -10,18 +10,12 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{
     HeaderMap, Request, Uri,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST},
+    header::{AUTHORIZATION, CONTENT_TYPE},
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
 
 use crate::{
-    clock,
+    client, clock,
     domain::{
         decision::Decision,
         json::Object,
@@ -101,54 +95,26 @@ impl Caller {
     }
 
     async fn exchange(&self, claims: &[u8]) -> Result<HttpAnswer, String> {
-        let host = self.url.host().ok_or("the URL has no host")?;
-        let name = host.trim_matches(['[', ']']);
-        let port = self.url.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
-        let stream = TcpStream::connect((name, port)).await;
-        let stream = stream.map_err(|error| format!("no connection: {error}"))?;
-        let Some(tls) = &self.tls else { return self.exchange_over(stream, host, claims).await };
-        let stream = tls.connect(name, stream).await;
-        let stream = stream.map_err(|error| format!("no TLS connection: {error}"))?;
-        self.exchange_over(stream, host, claims).await
-    }
-
-    async fn exchange_over(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        host: &str,
-        claims: &[u8],
-    ) -> Result<HttpAnswer, String> {
-        let broken = |error: hyper::Error| format!("the connection broke: {error}");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let connection = tokio::spawn(connection);
-        let response = sender.send_request(self.request(host, claims)?).await.map_err(broken)?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| format!("the answer broke off: {error}"))?.to_bytes();
-        connection.abort();
+        let request = self.request(claims)?;
+        let answer = client::exchange(request, self.tls.as_ref(), ANSWER_BYTES_MAX).await;
+        let (head, body) = answer.map_err(|why| why.to_string())?.into_parts();
         Ok(HttpAnswer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    fn request(&self, host: &str, claims: &[u8]) -> Result<Request<Full<Bytes>>, String> {
-        let mut path = self.url.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    fn request(&self, claims: &[u8]) -> Result<Request<Bytes>, String> {
+        let mut url = self.url.to_string();
         if let Some(key) = &self.api_key {
-            path.push(if self.url.query().is_some() { '&' } else { '?' });
-            path.push_str("code=");
-            path.extend(percent_encode(key, NON_ALPHANUMERIC));
+            url.push(if self.url.query().is_some() { '&' } else { '?' });
+            url.push_str("code=");
+            url.extend(percent_encode(key, NON_ALPHANUMERIC));
         }
-        let authority = self.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let mut request = Request::post(path)
-            .header(HOST, authority)
-            .header(CONTENT_TYPE, "application/json")
-            .header(CONTENT_LENGTH, claims.len());
+        let mut request = Request::post(url).header(CONTENT_TYPE, "application/json");
         if let Some((user, password)) = &self.basic {
             let credentials = [user.as_bytes(), b":", password].concat();
             request =
                 request.header(AUTHORIZATION, format!("Basic {}", BASE64.encode(&credentials)));
         }
-        let body = Full::new(Bytes::copy_from_slice(claims));
-        request.body(body).map_err(|error| error.to_string())
+        request.body(Bytes::copy_from_slice(claims)).map_err(|error| error.to_string())
     }
 }
 

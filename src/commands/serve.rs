@@ -5,7 +5,7 @@ use std::time::Duration;
 use lexopt::Arg;
 
 use super::{Failure, file, read_config, runtime};
-use crate::{app::App, lifecycle};
+use crate::{app::App, config::TraceSettings, lifecycle};
 
 /// How long what is still running may take at the very end.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -20,7 +20,9 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             }
         }
     }
-    let config = read_config(config.as_deref())?;
+    let mut config = read_config(config.as_deref())?;
+    config.traces =
+        TraceSettings::read(variable).map_err(|error| Failure::Config(error.to_string()))?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let app = App::start(config, true).await?;
@@ -37,4 +39,10 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     // A look at a secret file on a disk that hangs does not hold up the end.
     runtime.shutdown_timeout(EXIT_TIMEOUT);
     ended
+}
+
+/// The exporter of spans is configured by the variables that all programs share.
+#[expect(clippy::disallowed_methods, reason = "the standard OTEL variables stand in no file")]
+fn variable(name: &'static str) -> Option<String> {
+    std::env::var(name).ok()
 }

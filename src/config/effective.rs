@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{
-    AuthSettings, BasicSettings, Config, ConnectorSettings, FORMATS, LEVELS, NatsAuth, STORES,
+    AuthSettings, BasicSettings, Config, ConnectorSettings, FORMATS, NatsAuth, STORES,
     connectors::default_word,
     units::{write_duration, write_size},
 };
@@ -18,7 +18,6 @@ pub(super) fn yaml(config: &Config) -> String {
 }
 
 fn value(config: &Config) -> Value {
-    let word = |level| LEVELS.iter().find(|(_, known)| *known == level).map(|(word, _)| *word);
     let format = FORMATS.iter().find(|(_, known)| *known == config.log.format);
     let connectors: Map<String, Value> = config
         .connectors
@@ -58,7 +57,7 @@ fn value(config: &Config) -> Value {
             config.forwarded.trusted_proxies.iter().map(ToString::to_string).collect(),
         ),
         ("forwarded_certificate_header", config.forwarded.header.as_str().into()),
-        ("log", json!({"level": word(config.log.level), "format": format.map(|(word, _)| word)})),
+        ("log", json!({"level": config.log.level.word(), "format": format.map(|(word, _)| word)})),
         ("nats", nats(config)),
         ("traces", json!({"trust_incoming": config.trust_incoming_traces})),
         ("calls", Value::Object(calls)),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{section::Section, units};
+use super::{ClientTlsSettings, section::Section, units};
 
 /// The message bus.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct NatsSettings {
     /// The first tokens of the subjects that replies come to.
     pub inbox_prefix: String,
     /// TLS with own certificates; where it stands, no connection is made without TLS.
-    pub tls: Option<NatsTlsSettings>,
+    pub tls: Option<ClientTlsSettings>,
 }
 
 /// How the bridge shows a NATS server who it is.
@@ -26,15 +26,6 @@ pub enum NatsAuth {
     NkeyFile(PathBuf),
     UserAndPassword { user: String, password_file: PathBuf },
     TokenFile(PathBuf),
-}
-
-/// TLS to NATS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NatsTlsSettings {
-    /// The authorities of servers' certificates, as PEM. Those of the system where it is missing.
-    pub ca_file: Option<PathBuf>,
-    /// The chain of certificates that servers are shown, and its private key, as PEM.
-    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 pub(super) fn read(root: &Section<'_>) -> NatsSettings {
@@ -79,9 +70,9 @@ fn auth(section: &Section<'_>) -> NatsAuth {
     ways.into_iter().next().unwrap_or(NatsAuth::None)
 }
 
-fn tls(section: Section<'_>) -> NatsTlsSettings {
+fn tls(section: Section<'_>) -> ClientTlsSettings {
     let ca_file = section.value("ca_file", units::path);
     let own = section.both("cert_file", units::path, "key_file", units::path);
     section.finish();
-    NatsTlsSettings { ca_file, own }
+    ClientTlsSettings { ca_file, own }
 }

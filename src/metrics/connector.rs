@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
-use super::Families;
+use super::{Families, exemplars::Traced};
 use crate::{
     cache::Lookup,
     domain::{
@@ -40,7 +40,8 @@ pub enum CallResult {
 impl CallResult {
     const ALL: [Self; 4] = [Self::First, Self::Joined, Self::Replayed, Self::TakenOver];
 
-    fn label(self) -> &'static str {
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
         match self {
             CallResult::First => "first",
             CallResult::Joined => "joined",
@@ -77,7 +78,8 @@ impl MessageResult {
         Self::InvalidReply,
     ];
 
-    fn label(self) -> &'static str {
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
         match self {
             MessageResult::Ok => "ok",
             MessageResult::Timeout => "timeout",
@@ -111,8 +113,6 @@ pub struct ConnectorMetrics {
     pub in_flight: IntGauge,
     /// 1 while the breaker is open.
     pub breaker_open: IntGauge,
-    /// Entries in the fallback cache.
-    pub cache_entries: IntGauge,
     /// Workers seen by the last discovery; -1 until one was seen.
     pub workers_available: IntGauge,
 }
@@ -150,7 +150,6 @@ impl ConnectorMetrics {
                 .with_label_values(&[name, "claim_not_listed"]),
             in_flight: families.in_flight.with_label_values(&labels),
             breaker_open: families.breaker_open.with_label_values(&labels),
-            cache_entries: families.cache_entries.with_label_values(&labels),
             workers_available: families.workers_available.with_label_values(&labels),
             families: families.clone(),
         };
@@ -191,9 +190,13 @@ impl ConnectorMetrics {
         self.cache_lookup_counter(HIT);
     }
 
-    /// A request was answered `taken` after its first byte.
-    pub fn answered(&self, outcome: &Outcome, taken: Duration) {
+    /// A request was answered `taken` after its first byte; `traced` where its trace is recorded.
+    pub fn answered(&self, outcome: &Outcome, taken: Duration, traced: Option<Traced>) {
         let answer = &outcome.answer;
+        if let Some(traced) = traced {
+            let exemplars = &self.families.exemplars;
+            exemplars.keep(&self.name, outcome.source.label(), traced, taken.as_secs_f64());
+        }
         self.finished(answer.status, answer.action, Some(outcome.source), taken);
         if let Some(reason) = outcome.reason {
             self.fallback(reason, outcome.source).inc();

@@ -92,8 +92,17 @@ impl ConnectionEvent {
 }
 
 /// The kinds of secret files, as labels.
-pub const SECRET_KINDS: [&str; 8] =
-    ["api_key", "basic", "client_ca", "encryption_key", "hash_key", "nats", "nats_tls", "tls"];
+pub const SECRET_KINDS: [&str; 9] = [
+    "api_key",
+    "basic",
+    "client_ca",
+    "collector_tls",
+    "encryption_key",
+    "hash_key",
+    "nats",
+    "nats_tls",
+    "tls",
+];
 
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,6 +208,29 @@ impl StoreResult {
         }
     }
 }
+
+/// Why a span was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanDrop {
+    /// Too many were waiting to be sent.
+    QueueFull,
+    /// The collector did not take them.
+    ExportFailed,
+}
+
+impl SpanDrop {
+    pub(super) const ALL: [Self; 2] = [Self::QueueFull, Self::ExportFailed];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            SpanDrop::QueueFull => "queue_full",
+            SpanDrop::ExportFailed => "export_failed",
+        }
+    }
+}
+
+/// What becomes of records of decisions, as labels.
+pub(super) const EVENT_RESULTS: [&str; 3] = ["published", "failed", "dropped"];
 
 /// The levels of log lines, as labels.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];

@@ -18,6 +18,7 @@ use crate::{
     memory::{Ended, Lead},
     metrics::MessageResult,
     store::Counts,
+    traces::MessageSpan,
     wire::{Message, Wire},
 };
 
@@ -104,18 +105,21 @@ impl<W: Wire> Pipeline<W> {
             },
         });
         let sent_at = clock::now();
+        let connector = &call.lane.connector;
+        let span = call.span.message(connector, call.id, lead.attempt(), call.body.len());
         let message = Message {
-            connector: &call.lane.connector,
+            connector,
             call_id: call.id,
             attempt: lead.attempt(),
             deadline: clock::wall_at(deadline.instant()),
             time_left: deadline.left(sent_at),
-            trace: &call.trace,
+            trace: span.context(),
             body: call.body.clone(),
         };
         let taken = clock::until(deadline.instant(), self.wire.publish(token, message)).await;
         if taken != Some(Ok(())) {
             self.inbox.close(token);
+            span.ended(MessageResult::Disconnected, None);
             return Err(Miss::NotSent);
         }
         lead.sent();
@@ -125,18 +129,22 @@ impl<W: Wire> Pipeline<W> {
             ending = ending => ending,
             answer = another => {
                 call.lane.metrics.message(MessageResult::Ok, None);
+                span.ended(MessageResult::Ok, None);
                 let (answer, _) = lead.decide(answer, clock::now());
                 return Ok(Ok(Outcome { answer, source: Source::Worker, reason: None }));
             }
         };
         // The inbox always sends an ending; a missing one would be its fault, and is a silence.
         match ending.unwrap_or(Err(Miss::Silence { connection_lost: false })) {
-            Ok(reply) => Ok(self.take_reply(call, lead, &reply, clock::now() - sent_at).await),
+            Ok(reply) => {
+                Ok(self.take_reply(call, lead, &reply, clock::now() - sent_at, span).await)
+            }
             Err(miss) => {
                 if miss == Miss::NoResponders {
                     lead.reached_nobody();
                 }
                 call.lane.metrics.message(result_of(miss), None);
+                span.ended(result_of(miss), None);
                 Err(miss)
             }
         }
@@ -168,11 +176,13 @@ impl<W: Wire> Pipeline<W> {
         lead: &mut Lead,
         reply: &Reply,
         taken: Duration,
+        span: MessageSpan,
     ) -> Result<Outcome, Reason> {
         let lane = &call.lane;
         match reply::read(&lane.connector, call.locales.as_deref(), reply) {
             Ok(decided) => {
                 lane.metrics.message(MessageResult::Ok, Some(taken));
+                span.ended(MessageResult::Ok, None);
                 lane.metrics.claims_not_listed.inc_by(decided.claims_not_listed);
                 let answer = lane.connector.answer(&decided.decision);
                 let recorded = self.record(call, lead, answer).await;
@@ -184,12 +194,14 @@ impl<W: Wire> Pipeline<W> {
             }
             Err(NoDecision::WorkerError(error)) => {
                 lane.metrics.message(MessageResult::WorkerError, Some(taken));
+                span.ended(MessageResult::WorkerError, error.code);
                 let code = error.code.map(i64::from);
                 tracing::warn!(connector = %lane.connector.name, code, "a worker failed");
                 Err(Reason::WorkerError)
             }
             Err(NoDecision::Invalid(rejection)) => {
                 lane.metrics.message(MessageResult::InvalidReply, Some(taken));
+                span.ended(MessageResult::InvalidReply, None);
                 lane.metrics.reply_rejected(rejection);
                 let reason = rejection.label();
                 tracing::warn!(connector = %lane.connector.name, reason, "{}", advice(rejection));

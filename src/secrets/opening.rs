@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 use super::{Auth, Live, NatsIdentity, Reload, Secret, Unfit, nats::Signer};
 use crate::{
     config::{
-        AuthSettings, BasicSettings, Config, ConfigError, CredentialSettings, Fault, NatsAuth,
-        NatsTlsSettings,
+        AuthSettings, BasicSettings, ClientTlsSettings, Config, ConfigError, CredentialSettings,
+        Fault, NatsAuth,
     },
     domain::{
         call_id::HashKey,
@@ -171,15 +171,36 @@ impl<'a> Opening<'a> {
     }
 
     pub(super) fn nats_tls(&mut self) -> Option<Arc<Live<ClientTls>>> {
-        let NatsTlsSettings { ca_file, own } = self.config.nats.tls.clone()?;
+        let settings = self.config.nats.tls.clone()?;
+        let keys = ["nats.tls.ca_file", "nats.tls.cert_file", "nats.tls.key_file"];
+        self.client_tls("nats_tls", keys, settings)
+    }
+
+    pub(super) fn collector_tls(&mut self) -> Option<Arc<Live<ClientTls>>> {
+        let settings = self.config.traces.as_ref()?.tls.clone()?;
+        let keys = [
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        ];
+        self.client_tls("collector_tls", keys, settings)
+    }
+
+    /// The keys of the authorities, the own chain and its private key.
+    fn client_tls(
+        &mut self,
+        kind: &'static str,
+        [ca_key, chain_key, key_key]: [&'static str; 3],
+        ClientTlsSettings { ca_file, own }: ClientTlsSettings,
+    ) -> Option<Arc<Live<ClientTls>>> {
         let (has_authorities, is_shown) = (ca_file.is_some(), own.is_some());
         let mut files: Vec<_> =
-            ca_file.into_iter().map(|file| (Part::Authorities, "nats.tls.ca_file", file)).collect();
+            ca_file.into_iter().map(|file| (Part::Authorities, ca_key, file)).collect();
         if let Some((chain, key)) = own {
-            files.push((Part::Chain, "nats.tls.cert_file", chain));
-            files.push((Part::Key, "nats.tls.key_file", key));
+            files.push((Part::Chain, chain_key, chain));
+            files.push((Part::Key, key_key, key));
         }
-        self.open_tls("nats_tls", files, move |parts| {
+        self.open_tls(kind, files, move |parts| {
             ClientTls::from_pem(
                 has_authorities.then(|| parts.get(Part::Authorities)),
                 is_shown.then(|| (parts.get(Part::Chain), parts.get(Part::Key))),

@@ -9,9 +9,11 @@
 
 mod catalogue;
 mod commands;
+mod dashboards;
 mod fallbacks;
 mod fuzz;
 mod limits;
+mod logs;
 mod nats;
 mod properties;
 mod replies;
@@ -24,4 +26,5 @@ mod simulation;
 mod sockets;
 mod support;
 mod tidy;
+mod traces;
 mod workers;

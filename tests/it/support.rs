@@ -1,5 +1,6 @@
 //! What tests stand on.
 
+pub(crate) mod collector;
 pub(crate) mod fake;
 pub(crate) mod fake_store;
 pub(crate) mod pki;

@@ -18,20 +18,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("memory", &["domain", "random", "room"]),
     ("metrics", &["cache", "domain"]),
     ("tls", &["domain"]),
+    ("client", &["tls"]),
     ("lifecycle", &["clock"]),
+    ("logs", &["config", "metrics"]),
     ("secrets", &["clock", "config", "domain", "metrics", "tls"]),
+    ("traces", &["client", "clock", "config", "domain", "metrics", "random", "secrets", "tls"]),
     ("wire", &["domain", "inbox", "metrics"]),
     ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
     ("lane", &["cache", "clock", "domain", "metrics"]),
-    ("call", &["cache", "domain", "lane"]),
+    ("call", &["cache", "domain", "lane", "metrics", "traces"]),
     (
         "pipeline",
         &[
             "cache", "call", "clock", "domain", "inbox", "lane", "memory", "metrics", "store",
-            "wire",
+            "traces", "wire",
         ],
     ),
-    ("telemetry", &["config", "metrics"]),
     (
         "nats",
         &[
@@ -50,9 +52,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "memory",
             "metrics",
             "pipeline",
-            "random",
             "secrets",
             "tls",
+            "traces",
             "wire",
         ],
     ),
@@ -60,13 +62,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "admin",
         &[
             "clock",
+            "config",
             "lane",
             "lifecycle",
+            "logs",
             "memory",
             "metrics",
             "nats",
             "pipeline",
-            "telemetry",
             "wire",
         ],
     ),
@@ -79,17 +82,31 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "http",
             "lane",
             "lifecycle",
+            "logs",
             "memory",
             "metrics",
             "nats",
             "pipeline",
-            "random",
             "secrets",
             "store",
-            "telemetry",
+            "traces",
         ],
     ),
-    ("commands", &["app", "clock", "config", "domain", "lifecycle", "random", "secrets", "tls"]),
+    (
+        "commands",
+        &[
+            "app",
+            "client",
+            "clock",
+            "config",
+            "domain",
+            "lifecycle",
+            "random",
+            "secrets",
+            "tls",
+            "traces",
+        ],
+    ),
 ];
 
 /// What a file may not be longer than, before its tests.
@@ -208,7 +225,7 @@ fn the_domain_touches_no_runtime_no_socket_no_lock_and_no_clock() {
 #[test]
 fn each_library_of_the_outside_stays_behind_its_door() {
     for (library, doors) in [
-        ("async_nats", &["nats", "commands", "config", "telemetry"][..]),
+        ("async_nats", &["nats", "commands", "config", "logs"][..]),
         ("moka", &["cache"]),
         ("axum", &["admin", "app"]),
         ("prometheus", &["metrics"]),
@@ -216,7 +233,8 @@ fn each_library_of_the_outside_stays_behind_its_door() {
         ("x509_cert", &["domain"]),
         ("rustls::", &["tls"]),
         ("saphyr", &["config"]),
-        ("tracing_subscriber", &["telemetry"]),
+        ("tracing_subscriber", &["logs"]),
+        ("opentelemetry", &["traces"]),
     ] {
         for (module, _) in MAY_IMPORT.iter().filter(|(module, _)| !doors.contains(module)) {
             for file in files(module) {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) port: u16,
     pub(crate) admin_port: u16,
     config: String,
+    /// The port of a collector of spans, if it exports them.
+    pub(crate) collector: Option<u16>,
     serving: Option<Serving>,
 }
 
@@ -38,7 +41,7 @@ impl Place {
             "listen: 127.0.0.1:{port}\nadmin_listen: 127.0.0.1:{admin_port}\n\
              nats: {{servers: [\"{nats}\"]}}\n{root}\nconnectors:\n{connectors}"
         );
-        Self { port, admin_port, config, serving: None }
+        Self { port, admin_port, config, collector: None, serving: None }
     }
 
     /// Starts it, and waits until it is connected to NATS.
@@ -50,7 +53,12 @@ impl Place {
     pub(crate) async fn start_in(&mut self, folder: Folder) {
         fs::write(folder.0.join("password"), "secret\n").unwrap();
         let config = self.config.replace("{folder}", folder.0.to_str().unwrap());
-        let serving = Serving::start_as(folder, &[], &config).await;
+        let collector = self.collector.map(|port| format!("http://127.0.0.1:{port}"));
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_deref().unwrap_or_default());
+        let pause = ("OTEL_BSP_SCHEDULE_DELAY", "200");
+        let environment = [endpoint, pause].map(|(name, value)| (name, Path::new(value)));
+        let environment = if collector.is_some() { &environment[..] } else { &[] };
+        let serving = Serving::start_as(folder, environment, &config).await;
         self.serving = Some(serving.connected().await);
     }
 

@@ -7,10 +7,7 @@ use serde_json::Value;
 use crate::{documents::path, monitors::Prometheus};
 
 /// Panels that are empty, by title, and why. One that has data after all must be taken out.
-const EMPTY: &[(&str, &str)] = &[
-    ("Spans dropped", "the program that this was written for exports no spans yet"),
-    ("Records of decisions", "the program that this was written for has no events yet"),
-];
+const EMPTY: &[(&str, &str)] = &[];
 
 /// Variables, as a dashboard that shows everything has them. Longer names first.
 const VARIABLES: &[(&str, &str)] = &[

@@ -13,6 +13,7 @@
 )]
 
 mod bridges;
+mod collector;
 mod dashboards;
 mod documents;
 mod expected;

@@ -50,6 +50,21 @@ impl Notice {
     }
 }
 
+/// The path and the body of the next request of a connection.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head.push(char::from(stream.read_u8().await.ok()?));
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.parse().ok())?
+    });
+    let mut body = vec![0; length?];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((head.split(' ').nth(1)?.to_owned(), body))
+}
+
 /// All notifications so far.
 #[derive(Clone, Default)]
 pub(crate) struct Receiver {
@@ -75,17 +90,7 @@ impl Receiver {
     /// One connection, request after request.
     async fn serve(&self, mut stream: TcpStream) -> Option<()> {
         loop {
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") {
-                head.push(char::from(stream.read_u8().await.ok()?));
-            }
-            let to = head.split(' ').nth(1)?.to_owned();
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(": ")?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.parse().ok())?
-            });
-            let mut body = vec![0; length?];
-            stream.read_exact(&mut body).await.ok()?;
+            let (to, body) = read_request(&mut stream).await?;
             let notification: Notification = serde_json::from_slice(&body).unwrap();
             let notices = notification.alerts.into_iter();
             let notices = notices.map(|notice| Notice { to: to.clone(), ..notice });

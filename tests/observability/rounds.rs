@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    collector::Mood,
     expected::Expected,
     monitors::until,
     receiver::{ALL, PAGE, State},
@@ -87,6 +88,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     ];
     const FILE: &[Expected] =
         &[alert("ReloadFailed", "warning", &[("job", "edge-connector-bridge")])];
+    const SPANS: &[Expected] = &[alert("SpansDropped", "info", &[("job", "tokens")])];
     const STORE: &[Expected] = &[alert("StoreUnavailable", "warning", &[("job", "shared")])];
 
     let then = Instant::now();
@@ -101,6 +103,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     set("repeated", Manner { repeats: Some(3), ..GOOD });
     story.edge.certify(&story.authority, 1);
     story.edge.write("password", "");
+    story.collector.set(Mood::Refuses);
     story.lose_store().await;
     repeat(story.unread.place.port, "repeated", LINES_KEPT).await.unwrap();
 
@@ -117,11 +120,13 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     story.raised(then, "a certificate that ends in a day", CERTIFICATE).await;
     story.raised(then, "an empty password file", FILE).await;
     story.raised(then, "the stream of calls deleted", STORE).await;
+    story.raised(then, "a collector that refuses spans", SPANS).await;
 
     let then = Instant::now();
     story.traffic.set_all_good();
     story.edge.certify(&story.authority, 60);
     story.edge.write("password", "secret");
+    story.collector.set(Mood::Takes);
     story.return_store().await;
     story.unread.read();
     for mended in [
@@ -138,6 +143,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
         CERTIFICATE,
         FILE,
         STORE,
+        SPANS,
     ] {
         story.ended(then, mended).await;
     }

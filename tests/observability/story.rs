@@ -10,6 +10,7 @@ use async_nats::jetstream::{self, stream::Config};
 
 use crate::{
     bridges::{Place, Unread, certified, connector},
+    collector::Collector,
     dashboards,
     expected::{Expected, PROVOKED},
     monitors::{Alertmanager, Job, PATIENCE, Prometheus},
@@ -44,8 +45,9 @@ pub(crate) struct Story {
     /// Two instances of the job `signup`, in a namespace.
     pub(crate) a: Place,
     pub(crate) b: Place,
-    /// The job `tokens`.
+    /// The job `tokens`, which exports spans.
     _tokens: Place,
+    pub(crate) collector: Collector,
     /// The job `edge-connector-bridge`, which speaks TLS.
     pub(crate) edge: Place,
     pub(crate) authority: Authority,
@@ -103,7 +105,9 @@ impl Story {
         let mut a = Place::new(&nats.url(), "", &signup);
         let mut b = Place::new(&format!("nats://127.0.0.1:{}", line.port), "", &signup);
         let slow = connector("slow", "b2c", "after-federation", "deadline: 4s,");
+        let collector = Collector::start().await;
         let mut tokens = Place::new(&nats.url(), "", &slow);
+        tokens.collector = Some(collector.port);
         let plain = connector("plain", "entra", "before-create", "");
         let mut edge = Place::new(&nats.url(), TLS, &plain);
         let repeated = connector("repeated", "entra", "before-create", "");
@@ -151,6 +155,7 @@ impl Story {
             a,
             b,
             _tokens: tokens,
+            collector,
             edge,
             authority,
             _shared: shared,

@@ -16,6 +16,10 @@ from datetime import datetime, timezone
 
 import nats
 from nats import micro
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 NATS_URL = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 SUBJECT = os.environ.get("SUBJECT", "connectors.approve-signup.before-create")
@@ -68,7 +72,30 @@ def decide(db, call_id, attempt, deadline, email):
         return decision
 
 
+def continue_trace(call):
+    """Begins a span below that of the bridge's message."""
+    headers = call.headers or {}
+    return trace.get_tracer("deduplicate").start_as_current_span(
+        f"process {SUBJECT}",
+        context=propagate.extract(headers),
+        kind=trace.SpanKind.CONSUMER,
+        attributes={
+            "messaging.system": "nats",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": SUBJECT,
+            "messaging.message.id": headers.get("Connector-Call-Id", ""),
+        },
+        record_exception=False,  # its text may quote claims
+    )
+
+
 async def handle(db, call):
+    with continue_trace(call) as span:
+        await decide_and_reply(db, call, span)
+
+
+async def decide_and_reply(db, call, span):
     try:
         claims = json.loads(call.data)
         if not claims.get("email"):
@@ -83,6 +110,8 @@ async def handle(db, call):
         )
     except Exception as error:
         logging.error("cannot decide: %s", type(error).__name__)  # its text may quote claims
+        span.set_attribute("error.type", type(error).__name__)
+        span.set_status(trace.StatusCode.ERROR)
         await call.respond_error("500", "cannot decide")
         return
     if decision is not None:
@@ -93,7 +122,17 @@ async def log_error(error):
     logging.warning("NATS: %s", error or type(error).__name__)
 
 
+def start_tracing():
+    """Spans go to the collector that the standard OTEL variables name, and nowhere without one."""
+    provider = TracerProvider()
+    if any(name in os.environ for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
 async def main():
+    provider = start_tracing()
     db = sqlite3.connect(DATABASE, timeout=2, isolation_level=None)
     db.executescript(TABLES)
     # Comes back however long NATS was away, and within the 500 ms that the bridge waits for a worker.
@@ -113,6 +152,7 @@ async def main():
     else:
         await nc.close()
     db.close()
+    provider.shutdown()  # sends the last spans
 
 
 asyncio.run(main())

@@ -69,6 +69,10 @@ async fn send_all(port: u16) -> Vec<(&'static str, &'static str, &'static str, &
     ]
 }
 
+fn is_32_digits(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Ends the program and returns what it wrote to standard error.
 async fn log_of(serving: Serving) -> String {
     assert_eq!(metric(serving.admin_port, "panics_total").await, Some(0.0));
@@ -103,8 +107,9 @@ async fn there_is_one_json_object_a_line_and_one_line_a_request_without_anything
         requests.push((text("connector"), text("action"), text("source"), text("reason"), status));
         assert_eq!(line["level"], "INFO", "{line}");
         assert!(line["ms"].as_f64().is_some_and(|ms| ms > 0.0 && ms < 60_000.0), "{line}");
+        assert!(line["trace_id"].as_str().is_some_and(is_32_digits), "{line}");
         if let Some(id) = line["call_id"].as_str() {
-            assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+            assert!(is_32_digits(id), "{line}");
             ids.push(id);
         }
     }
@@ -146,4 +151,48 @@ async fn nothing_personal_is_logged_at_any_level() {
         let log = log_of(serving).await;
         assert_eq!(log.matches(r#""message":"answered""#).count(), 4, "{log}");
     }
+}
+
+/// Sets the level, or asks for it.
+async fn level(serving: &Serving, method: &str, name: &str) -> (u16, String) {
+    let length = name.len();
+    let request = format!(
+        "{method} /log-level HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{name}"
+    );
+    let answer = exchange(serving.admin_port, request.as_bytes()).await;
+    (answer.status, answer.body)
+}
+
+#[tokio::test]
+async fn the_level_is_changed_while_it_runs() {
+    let server = NatsServer::start().await;
+    let serving = serve(&server, "log: {level: info}").await;
+    let answered = async |email: &str| {
+        post(serving.port, "c", &format!(r#"{{"email":"{email}"}}"#)).await;
+    };
+    answered("1@example.com").await;
+    assert_eq!(level(&serving, "GET", "").await, (200, "info\n".to_owned()));
+    assert_eq!(level(&serving, "PUT", "error\n").await, (200, "error\n".to_owned()));
+    answered("2@example.com").await;
+    for wrong in ["", "loud", "INFO", "error warn"] {
+        let (status, text) = level(&serving, "PUT", wrong).await;
+        assert_eq!(status, 400, "{wrong}");
+        assert!(text.contains("error, warn, info, debug, trace"), "{text}");
+    }
+    assert_eq!(level(&serving, "PUT", &"x".repeat(1_000)).await.0, 413);
+    assert_eq!(level(&serving, "GET", "").await, (200, "error\n".to_owned()));
+    assert_eq!(level(&serving, "PUT", "debug").await, (200, "debug\n".to_owned()));
+    answered("3@example.com").await;
+    answered("4@example.com").await;
+    let log = log_of(serving).await;
+    assert_eq!(log.matches(r#""message":"answered""#).count(), 3, "{log}");
+    let changes: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["message"] == "the log level is changed")
+        .collect();
+    let of = |at: usize| (changes[at]["from"].as_str(), changes[at]["to"].as_str());
+    assert_eq!(of(0), (Some("info"), Some("error")));
+    assert_eq!(of(1), (Some("error"), Some("debug")));
 }

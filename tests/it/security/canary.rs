@@ -1,7 +1,7 @@
 //! Marked values in everything that callers and workers send, and a search of everything that
 //! comes out elsewhere.
 
-use std::{fs, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use connector_bridge::{
     config::Config,
@@ -21,9 +21,10 @@ use tokio::{io::AsyncWriteExt, sync::Mutex};
 
 use super::{Authority, Folder, NatsServer, client_config, tls_folder};
 use crate::support::{
+    collector::Collector,
     pki::connect_from,
     process::Serving,
-    real::{Answer, get, read_answer, until, worker},
+    real::{Answer, config_at, get, read_answer, until, worker},
 };
 
 /// Stands in every claim, header, credential and reply.
@@ -80,6 +81,7 @@ async fn watch(server: &NatsServer) -> Arc<Mutex<Vec<u8>>> {
 }
 
 struct Site {
+    collector: Collector,
     server: NatsServer,
     serving: Serving,
     servers: Authority,
@@ -142,14 +144,18 @@ calls: {store: jetstream, hash_key_file: \"{folder}/hash-key\", encryption_key_f
     })
     .await;
     let nats = format!("servers: [\"{}\"]", server.url());
-    let serving = Serving::start_in(folder, &nats, root, &connectors.concat()).await;
+    let config = config_at(&folder, &nats, root, &connectors.concat());
+    let collector = Collector::start().await;
+    let endpoint = collector.endpoint();
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", Path::new(&endpoint))];
+    let serving = Serving::start_as(folder, &environment, &config).await;
     let serving = serving.connected().await;
     until("the store", async || {
         (serving.metric("store_available").await == Some(1.0)).then_some(())
     })
     .await;
     drop(jetstream);
-    Site { server, serving, servers, callers }
+    Site { collector, server, serving, servers, callers }
 }
 
 impl Site {
@@ -313,6 +319,14 @@ async fn nothing_that_callers_or_workers_send_comes_out_anywhere_but_where_it_be
     let lines = ended.err.lines().filter(|line| line.contains(r#""status":"#)).count();
     assert!(lines >= 20, "{lines} lines of requests");
     assert_clean("the log", ended.err.as_bytes());
+    // The last spans were sent before the end.
+    let spans = until("the spans", async || {
+        let spans = site.collector.spans();
+        (spans.len() >= 30).then_some(spans)
+    })
+    .await;
+    assert!(spans.iter().any(|span| span.kind == "PRODUCER"), "{spans:?}");
+    assert_clean("spans", site.collector.printed().as_bytes());
 }
 
 #[test]

@@ -14,13 +14,14 @@ use connector_bridge::{
         call_id::{CallId, HashKey},
         seal::SealKeys,
         shared::{Revision, SharedPhase, SharedRecord, UnixMicros},
-        trace_context::TraceContext,
+        trace_context::SpanRef,
     },
     inbox::{Arrival, Token},
     lane::Lane,
     memory::Memory,
     pipeline::{Answered, Pipeline},
     store::SharedCalls,
+    traces::RequestSpan,
     wire::{Message, NotSent, Store, StoreFault, Stored, Wire, Written},
 };
 use tokio::{
@@ -279,9 +280,10 @@ impl Process {
         let (pipeline, lane) = (Arc::clone(&self.pipeline), Arc::clone(&self.lane));
         let task = tokio::spawn(async move {
             let run = async {
-                let trace = TraceContext::new(1, 1);
+                let span = SpanRef { trace_id: 1, span_id: 1, flags: 0 };
+                let span = RequestSpan::unrecorded(span);
                 let body = Bytes::from(body);
-                let call = Call::read(lane, clock::now(), body, &HashKey::public(), trace);
+                let call = Call::read(lane, clock::now(), body, &HashKey::public(), span);
                 let answered = pipeline.run(&call.unwrap()).await;
                 world.add(What::Answered { post, answer: Answer::of(&answered.outcome) });
                 drop(sender.send(answered));

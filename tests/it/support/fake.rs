@@ -23,13 +23,13 @@ use connector_bridge::{
     },
     http::{Endpoint, Front, connection::Progress, peer::Peer},
     inbox::{Arrival, Token},
-    lane::Lane,
+    lane::{Lane, refresh_gauges},
     memory::Memory,
     metrics::Metrics,
     pipeline::Pipeline,
-    random::Random,
     secrets::Secrets,
     store::SharedCalls,
+    traces::{Callers, Traces},
     wire::{Message, NotSent, Store, StoreFault, Stored, Wire, Written},
 };
 use http::{Request, Response};
@@ -266,8 +266,8 @@ impl Bridge {
             metrics: metrics.clone(),
             max_body: config.max_body,
             read_timeout: config.read_timeout,
-            trust_incoming_traces: config.trust_incoming_traces,
-            random: Random::default(),
+            scheme: "http",
+            traces: Traces::new(None, Callers::AreLinked),
         };
         Self { front: Arc::new(front), metrics, lanes }
     }
@@ -352,7 +352,7 @@ impl Bridge {
 
     /// The value of a metric's series, written as in the text format without the prefix.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        self.lanes.iter().for_each(|lane| lane.refresh_gauges());
+        refresh_gauges(&self.lanes, &self.metrics);
         let text = self.metrics.text().unwrap();
         let line = text.lines().find_map(|line| {
             line.strip_prefix("connector_bridge_")?.strip_prefix(series)?.strip_prefix(' ')

@@ -69,6 +69,11 @@ impl Program {
         signal_process(self.child.lock().unwrap().id(), signal);
     }
 
+    /// What it wrote to standard output so far.
+    pub(crate) fn out(&self) -> String {
+        fs::read_to_string(self.folder.0.join("out")).unwrap()
+    }
+
     /// What it wrote to standard error so far.
     pub(crate) fn err(&self) -> String {
         fs::read_to_string(self.folder.0.join("err")).unwrap()
@@ -82,8 +87,7 @@ impl Program {
     pub(crate) async fn ended(self) -> Ended {
         let status = until("the end", async || self.child.lock().unwrap().try_wait().unwrap());
         let code = status.await.code();
-        let out = fs::read_to_string(self.folder.0.join("out")).unwrap();
-        Ended { code, out, err: self.err() }
+        Ended { code, out: self.out(), err: self.err() }
     }
 }
 

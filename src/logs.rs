@@ -1,12 +1,18 @@
 //! Log lines: made where they happen, written by a thread of their own, dropped and counted
-//! rather than waited for.
+//! rather than waited for. Their level can be changed while the bridge runs.
 
-use std::io;
+use std::{
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    Layer, filter::LevelFilter, filter::Targets, layer::Context, layer::SubscriberExt,
+    Layer, Registry,
+    filter::{LevelFilter, Targets},
+    layer::{Context, SubscriberExt},
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -22,6 +28,8 @@ const LINES_MAX: usize = 8_192;
 pub struct Logs {
     _guard: WorkerGuard,
     dropped: ErrorCounter,
+    level: Mutex<LogLevel>,
+    filter: reload::Handle<Targets, Registry>,
 }
 
 /// Sends the log lines of this process to standard error.
@@ -36,19 +44,24 @@ pub fn start(settings: LogSettings, metrics: &Metrics) -> Logs {
         LogFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
         LogFormat::Text => lines.with_target(false).boxed(),
     };
-    let level = level(settings.level);
-    // Libraries speak of their own affairs below a warning.
-    let targets = Targets::new()
-        .with_target(env!("CARGO_CRATE_NAME"), level)
-        // The end of a client that has lost its connection; `nats` says so in its own words.
-        .with_target("async_nats::connector", LevelFilter::OFF)
-        .with_default(level.min(LevelFilter::WARN));
+    let (targets, filter) = reload::Layer::new(targets(settings.level));
     let count = Count(metrics.clone());
     // In a process with several bridges, as in tests, the first one's logs are everybody's.
     drop(
         tracing_subscriber::registry().with(lines.and_then(count).with_filter(targets)).try_init(),
     );
-    Logs { _guard: guard, dropped }
+    Logs { _guard: guard, dropped, level: Mutex::new(settings.level), filter }
+}
+
+/// Which lines are written at `level`.
+fn targets(level: LogLevel) -> Targets {
+    let level = level_filter(level);
+    // Libraries speak of their own affairs below a warning.
+    Targets::new()
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+        // The end of a client that has lost its connection; `nats` says so in its own words.
+        .with_target("async_nats::connector", LevelFilter::OFF)
+        .with_default(level.min(LevelFilter::WARN))
 }
 
 impl Logs {
@@ -57,6 +70,27 @@ impl Logs {
         let dropped = self.dropped.dropped_lines() as u64;
         let counter = &metrics.log_messages_dropped;
         counter.inc_by(dropped.saturating_sub(counter.get()));
+    }
+
+    /// The least important level that is written now.
+    pub fn level(&self) -> LogLevel {
+        *self.lock()
+    }
+
+    /// From now on, until the process ends, lines from this level up are written. This is written
+    /// at every level but `error`.
+    pub fn set_level(&self, level: LogLevel) {
+        let mut current = self.lock();
+        let (from, to) = (current.word(), level.word());
+        if self.filter.reload(targets(level.max(*current))).is_ok() {
+            tracing::warn!(from, to, "the log level is changed");
+            *current = level;
+            drop(self.filter.reload(targets(level)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogLevel> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,7 +104,7 @@ pub fn count_panics(metrics: &Metrics) {
     }));
 }
 
-fn level(level: LogLevel) -> LevelFilter {
+fn level_filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
