@@ -4,6 +4,7 @@
 TOOLS := .tools
 NATS_SERVER_VERSION := 2.15.1
 NATS_SERVER_VERSION_MIN := 2.12.7
+PROMETHEUS_VERSION_MIN := 2.42
 CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 CARGO_FUZZ_VERSION := 0.13.2
@@ -24,12 +25,17 @@ export NATS_PY
 COLLECTOR := .tools/rotel/rotel/rotel-agent
 export COLLECTOR
 
-.PHONY: demo test test-faults fuzz fmt clippy doc unit demo-once deny advisories sbom build clean
+# A folder with Prometheus, promtool, Alertmanager and amtool.
+PROMETHEUS := .tools/prometheus
+export PROMETHEUS
+
+.PHONY: demo test test-faults test-observability fuzz fmt clippy doc unit demo-once deny advisories \
+	sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -50,6 +56,11 @@ unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR)
 # after the other: each has several processes of its own, and a crowd of them makes the store ill.
 test-faults: $(NATS_SERVER)
 	cargo test --locked --test faults -- --test-threads=1
+
+# The alerts, held against real faults in a real Prometheus, with every duration of the rules divided
+# by 60. Takes minutes.
+test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
+	cargo test --locked --test observability -- --test-threads=1
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -90,6 +101,10 @@ $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 
 $(COLLECTOR):
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel rotel==$(ROTEL_VERSION)
+
+$(PROMETHEUS)/installed: deploy/fetch-prometheus
+	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)
+	touch $@
 
 $(TOOLS)/bin/cargo-deny:
 	cargo install --quiet --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)

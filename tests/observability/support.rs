@@ -1,0 +1,10 @@
+//! What the other tests stand on too.
+
+#[path = "../it/support/pki.rs"]
+pub(crate) mod pki;
+#[path = "../it/support/process.rs"]
+pub(crate) mod process;
+#[path = "../it/support/proxy.rs"]
+pub(crate) mod proxy;
+#[path = "../it/support/real.rs"]
+pub(crate) mod real;
