@@ -691,8 +691,54 @@ def runbook_row():
     )
 
 
+def objectives_row():
+    needs = "Needs the rules of deploy/prometheus in Prometheus. "
+    return row(
+        "Objectives and alerts",
+        table(
+            (12, 7),
+            "Alerts that are firing",
+            needs + "docs/runbook.md has a section for each, with the same name.",
+            [
+                (
+                    "Firing",
+                    f"sum by (alertname, severity) ({ruled('ALERTS', alertname='ConnectorBridge.+', alertstate='firing')})",
+                    {"decimals": 0},
+                )
+            ],
+            keys=[("alertname", "Alert"), ("severity", "Severity")],
+            noValue="None is firing",
+        ),
+        stat(
+            (4, 7),
+            "Errors still allowed, of 30 days",
+            needs + "99.9 % of calls are to be answered without an error. 100 %: there was none. Below 0: more than that.",
+            f"min(1 - 1000 * avg_over_time({objective('errors', '5m')}[30d]))",
+            "percentunit",
+            thresholds=steps(RED, (0, ORANGE), (0.25, YELLOW), (0.5, GREEN)),
+            noValue="No calls, or no rules",
+            decimals=0,
+        ),
+        graph(
+            (8, 7),
+            "How fast the objectives are used up",
+            needs + "1: just as fast as 30 days allow. From 14.4 on, the errors of 30 days are used up in 2 days.",
+            [
+                target(f"max(1000 * {objective('errors', '1h')})", "Errors"),
+                target(f"max(100 * {objective('slow', '1h')})", "Slower than 2.5 s"),
+            ],
+            "short",
+            limit=steps("transparent", (1, YELLOW), (14.4, RED)),
+            looks=[look("Errors", color=RED), look("Slower than 2.5 s", color=ORANGE)],
+            noValue="No calls, or no rules",
+        ),
+        collapsed=True,
+    )
+
+
 ROWS = [
     now_row(),
+    objectives_row(),
     callers_row(),
     decisions_row(),
     workers_row(),

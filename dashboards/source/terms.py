@@ -123,6 +123,20 @@ PARTS = [
     *OUTCOMES[4:],
 ]
 PART_COLORS = [look(name, color=color) for name, _, color in PARTS]
+
+
+def ruled(series, **labels):
+    """A series that the rules of deploy/prometheus make: it has no instance and no connector."""
+    matchers = 'namespace=~"$namespace", job=~"$job"'
+    matchers += "".join(f', {label}=~"{value}"' for label, value in labels.items())
+    return f"{series}{{{matchers}}}"
+
+
+def objective(kind, window):
+    """Share of calls that missed an objective: "errors" or "slow"."""
+    return ruled(f"namespace_job:connector_bridge_slo_{kind}_per_request:ratio_rate{window}")
+
+
 NOW = "2m"  # what "now" means at the top: at least this long, or sign-ups would be too few to judge
 
 GOOD_SHARE = steps(RED, (0.5, ORANGE), (0.9, YELLOW), (0.97, GREEN))

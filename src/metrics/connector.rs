@@ -18,6 +18,8 @@ use crate::{
 
 /// Every HTTP status that a request which named a connector can get.
 const CODES: [u16; 11] = [200, 400, 401, 403, 405, 408, 409, 413, 415, 422, 503];
+/// Those of requests that were turned away.
+const REFUSALS: [u16; 7] = [401, 403, 405, 408, 413, 415, 422];
 const ACTIONS: [Option<Action>; 4] =
     [None, Some(Action::Continue), Some(Action::ShowBlockPage), Some(Action::ValidationError)];
 const SOURCES: [Option<Source>; 5] =
@@ -158,7 +160,8 @@ impl ConnectorMetrics {
         metrics
     }
 
-    /// What alerts and dashboards divide by must be there before it first happens.
+    /// What alerts and dashboards ask for must be there before it first happens: Prometheus sees no
+    /// increase in a series that begins with 1.
     fn start_at_zero(&self) {
         let worker = Some(Source::Worker);
         for (code, action, source) in [
@@ -167,11 +170,17 @@ impl ConnectorMetrics {
             (200, Some(Action::Continue), Some(Source::Default)),
             (200, Some(Action::ShowBlockPage), Some(Source::Default)),
             (400, Some(Action::ValidationError), worker),
-            (401, None, None),
-            (403, None, None),
             (503, None, Some(Source::Default)),
         ] {
             self.request(code, action, source);
+        }
+        for source in [Source::Replay, Source::Cache] {
+            for action in [Action::Continue, Action::ShowBlockPage] {
+                self.request(200, Some(action), Some(source));
+            }
+        }
+        for code in REFUSALS {
+            self.request(code, None, None);
         }
         for reason in Reason::ALL {
             for answer in FALLBACK_ANSWERS {

@@ -34,6 +34,19 @@ struct Selector {
     function: String,
 }
 
+/// Where the series come from that Prometheus makes itself.
+const RULES: &str = include_str!("../../deploy/prometheus/rules.yaml");
+
+/// Their labels: those of what they sum up, and of alerts.
+const LABELS_OF_RULES: [&str; 5] = ["namespace", "job", "alertname", "alertstate", "severity"];
+
+impl Selector {
+    /// Whether Prometheus makes the series itself: it has no instance then.
+    fn is_of_rules(&self) -> bool {
+        self.metric == "ALERTS" || RULES.contains(&format!("- record: {}\n", self.metric))
+    }
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards")
 }
@@ -107,7 +120,7 @@ fn each_query(mut check: impl FnMut(&str, &Value, &str, &Value)) {
 }
 
 fn is_of_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
+    c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
 /// What stands between an opening bracket at the start and the one that closes it.
@@ -268,7 +281,8 @@ fn brackets_and_quotes_are_closed() {
         assert_eq!(inside(&wrapped), Some(expr), "{place}: {expr}");
         assert_eq!(expr.matches('"').count() % 2, 0, "{place}: {expr}");
         let names = expr.matches("connector_bridge_").count() + expr.matches("process_").count();
-        let named = selectors(expr).iter().filter(|one| one.metric != "up").count();
+        let others = ["up", "ALERTS"];
+        let named = selectors(expr).iter().filter(|one| !others.contains(&&*one.metric)).count();
         assert_eq!(names, named, "{place}: a metric without braces in {expr}");
     });
 }
@@ -279,10 +293,11 @@ fn every_selector_names_namespace_job_and_instance() {
         let found = selectors(expr);
         assert!(!found.is_empty(), "{place}");
         for selector in found {
-            for label in ["namespace", "job", "instance"] {
+            let labels = ["namespace", "job", "instance"];
+            for label in &labels[..if selector.is_of_rules() { 2 } else { 3 }] {
                 let wanted = Some(&("=~".to_owned(), format!("${label}")));
                 let metric = &selector.metric;
-                assert_eq!(selector.matchers.get(label), wanted, "{place}: {metric} by {label}");
+                assert_eq!(selector.matchers.get(*label), wanted, "{place}: {metric} by {label}");
             }
         }
     });
@@ -291,7 +306,8 @@ fn every_selector_names_namespace_job_and_instance() {
 #[test]
 fn what_every_program_has_is_asked_of_the_bridge_only() {
     each_query(|place, _, expr, _| {
-        let is_of_any = |one: &Selector| !one.metric.starts_with("connector_bridge_");
+        let is_of_any =
+            |one: &Selector| !one.metric.starts_with("connector_bridge_") && !one.is_of_rules();
         if selectors(expr).iter().any(is_of_any) {
             assert!(expr.contains("and on (job, instance) "), "{place}: {expr}");
         }
@@ -308,6 +324,8 @@ fn ranges_are_the_rate_interval_or_in_counts_the_whole_range() {
                 // Over the whole range only where one number is asked for.
                 "increase" => range == "$__range" && target["instant"] == true,
                 "last_over_time" => range == "$__range",
+                // The time of the objectives.
+                "avg_over_time" => range == "30d" && selector.is_of_rules(),
                 _ => range.is_empty(),
             };
             assert!(is_right, "{place}: {selector:?}");
@@ -400,6 +418,11 @@ async fn every_metric_label_and_value_exists() {
     };
     each_query(|place, _, expr, _| {
         for selector in selectors(expr).into_iter().filter(|one| one.metric != "up") {
+            if selector.is_of_rules() {
+                let mut labels = selector.matchers.keys();
+                assert!(labels.all(|label| LABELS_OF_RULES.contains(&&**label)), "{place}: {expr}");
+                continue;
+            }
             let family = catalogue.get(&selector.metric);
             let family = family.unwrap_or_else(|| panic!("{place}: no metric {}", selector.metric));
             for (label, (_, value)) in &selector.matchers {
@@ -419,7 +442,10 @@ async fn every_metric_label_and_value_exists() {
             .collect();
         for by in expr.split("by (").skip(1).filter_map(|by| by.split(')').next()) {
             for label in by.split(", ") {
-                let is_there = labels.contains(label) || LABELS_OF_ANY.contains(&label);
+                let is_there = labels.contains(label)
+                    || LABELS_OF_ANY.contains(&label)
+                    || selectors(expr).iter().all(Selector::is_of_rules)
+                        && LABELS_OF_RULES.contains(&label);
                 assert!(is_there, "{place}: by {label}");
             }
         }

@@ -148,7 +148,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", folder.0.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .args(["--query.lookback-delta=5s", "--rules.alert.resend-delay=1s"])
-            .arg("--log.level=warn");
+            .args(["--enable-feature=exemplar-storage", "--log.level=warn"]);
         let program = Program::spawn(command);
         let prometheus = Self { port, started: Instant::now(), program, _folder: folder };
         until("Prometheus", async || {
@@ -189,14 +189,27 @@ impl Prometheus {
         self.started.elapsed()
     }
 
-    /// How many values, over its whole life, a query has that are numbers, or what is wrong with it.
-    pub(crate) async fn count_values(&self, query: &str) -> Result<usize, String> {
+    /// Asks about its whole life.
+    async fn get_all(&self, api: &str, query: &str) -> Value {
         let end = std::time::SystemTime::now();
         let end = end.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
         let start = end - self.age().as_secs_f64();
         let query = utf8_percent_encode(query, NON_ALPHANUMERIC);
-        let path = format!("query_range?query={query}&start={start}&end={end}&step=1s");
-        let answer = self.get(&path).await;
+        self.get(&format!("{api}?query={query}&start={start}&end={end}&step=1s")).await
+    }
+
+    /// The traces that stand for buckets of a histogram.
+    pub(crate) async fn exemplars(&self, histogram: &str) -> Vec<String> {
+        let answer = self.get_all("query_exemplars", histogram).await;
+        let series = answer["data"].as_array().unwrap().iter();
+        let exemplars = series.flat_map(|series| series["exemplars"].as_array().unwrap());
+        let ids = exemplars.map(|exemplar| exemplar["labels"]["trace_id"].as_str().unwrap());
+        ids.map(str::to_owned).collect()
+    }
+
+    /// How many values, over its whole life, a query has that are numbers, or what is wrong with it.
+    pub(crate) async fn count_values(&self, query: &str) -> Result<usize, String> {
+        let answer = self.get_all("query_range", query).await;
         if answer["status"] != "success" {
             return Err(answer["error"].to_string());
         }

@@ -262,4 +262,9 @@ async fn every_fault_raises_its_alerts_and_mended_they_end() {
     }
     assert_eq!(story.prometheus.sick_rules().await, [""; 0]);
     dashboards::every_dashboard_query_returns_data(&story.prometheus).await;
+    // One job exports spans, and only that one.
+    let of = |job: &str| format!("connector_bridge_request_duration_seconds_bucket{{job{job}}}");
+    let traces = story.prometheus.exemplars(&of("=\"tokens\"")).await;
+    assert!(!traces.is_empty() && traces.iter().all(|id| id.len() == 32), "{traces:?}");
+    assert_eq!(story.prometheus.exemplars(&of("!=\"tokens\"")).await, [""; 0]);
 }
