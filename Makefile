@@ -22,7 +22,7 @@ NATS_PY := .tools/python
 export NATS_PY
 
 # A collector of spans, for tests.
-COLLECTOR := .tools/rotel/rotel/rotel-agent
+COLLECTOR := .tools/rotel-$(ROTEL_VERSION)/rotel/rotel-agent
 export COLLECTOR
 
 # A folder with Prometheus, promtool, Alertmanager and amtool.
@@ -45,6 +45,7 @@ fmt:
 
 clippy:
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --lib --features grpc -- -D warnings
 
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
@@ -100,7 +101,7 @@ $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 	touch $@
 
 $(COLLECTOR):
-	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel rotel==$(ROTEL_VERSION)
+	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel-$(ROTEL_VERSION) rotel==$(ROTEL_VERSION)
 
 $(PROMETHEUS)/installed: deploy/fetch-prometheus
 	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)

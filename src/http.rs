@@ -317,8 +317,11 @@ fn finish(call: &Call, outcome: &Outcome) {
 
 /// The one that a caller brings.
 fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    TraceContext::read(text("traceparent")?, text("tracestate"))
+    let texts = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut parents = texts("traceparent");
+    let parent = parents.next().filter(|_| parents.next().is_none())?;
+    let states: Vec<&str> = texts("tracestate").collect();
+    TraceContext::read(parent, Some(&states.join(",")))
 }
 
 /// With three decimals.

@@ -88,18 +88,6 @@ impl Lane {
         }
     }
 
-    /// Brings the gauges of all `lanes` up to date.
-    pub fn refresh_gauges(lanes: &[Arc<Lane>], metrics: &Metrics) {
-        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let mut cache_entries = 0;
-        for lane in lanes {
-            lane.metrics.in_flight.set(gauge(lane.in_flight() as u64));
-            lane.metrics.breaker_open.set(i64::from(lane.breaker_is_open()));
-            cache_entries += lane.cache.as_ref().map_or(0, DecisionCache::len);
-        }
-        metrics.cache_entries.set(gauge(cache_entries));
-    }
-
     /// A place among the calls that are with the workers, unless all are taken.
     pub fn take_place(self: &Arc<Self>) -> Option<Place> {
         let limit = self.connector.max_in_flight;

@@ -77,8 +77,8 @@ impl Logs {
         *self.lock()
     }
 
-    /// From now on, until the process ends, lines from this level up are written. This is written
-    /// at every level but `error`.
+    /// From now on, until the process ends, lines from this level up are written. So is this change,
+    /// where either level has warnings.
     pub fn set_level(&self, level: LogLevel) {
         let mut current = self.lock();
         let (from, to) = (current.word(), level.word());

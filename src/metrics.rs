@@ -138,7 +138,7 @@ impl Metrics {
             registry: registry.clone(),
         };
         new.build_info()?;
-        let events = new.counters("events_total", "Records of decisions; none before this version has them", &["result"])?;
+        let events = new.counters("events_total", "Records of decisions; this version writes none", &["result"])?;
         for result in EVENT_RESULTS {
             events.with_label_values(&[result]);
         }

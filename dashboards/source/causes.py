@@ -136,7 +136,7 @@ CAUSES = [
     (
         "Load",
         "Are there more calls than may be with the workers at once (max_in_flight), or more connections than "
-        "allowed? What is too much gets the fallback at once. More workers first, then a higher limit.",
+        "allowed? Too many calls get the fallback at once, too many connections are closed. More workers first.",
         [
             (many(fell_back("overload")), "OVERLOAD: too many calls", RED),
             (

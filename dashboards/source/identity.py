@@ -16,7 +16,7 @@ IDENTITY = [  # title, outcome (one of OUTCOMES), what it means
         "We could not ask",
         3,
         "Nobody could check them in time, so they got the fallback: an earlier decision, or what is configured for this "
-        "case. If this grows, tell operations.",
+        "case. Before the form is shown, also people of whom a required detail is missing. If this grows, tell operations.",
     ),
     (
         "Got an error page",

@@ -320,9 +320,9 @@ def decisions_row():
         ),
         graph(
             (8, 8),
-            "Requests that did not ask a worker again",
+            "Repeated requests",
             "Retries of the caller. joined: the first request was still being decided. replayed: it got the recorded "
-            "decision. taken_over: its replica had died. A rise means that callers time out or connections break.",
+            "decision. taken_over: its replica had died, and a worker was asked again. A rise means that callers time out or connections break.",
             [target(rate("calls_total", by="result", result="!=first"), "{{result}}")],
             "reqps",
             looks=looks(

@@ -101,7 +101,7 @@ REQUESTS = rate("requests_total")
 FELL_BACK = rate("fallbacks_total", reason="!=missing_claim")
 TURNED_AWAY = rate("requests_total", source="none")
 
-# What people got, as parts that add up to all requests.
+# What people got, as parts that add up to all requests whose callers stayed for an answer.
 DECIDED = {"code": "=~200|400|409", "source": "=~worker|replay"}
 OUTCOMES = [  # name, labels, color
     ("Went on", {"action": "continue", **DECIDED}, GREEN),

@@ -35,6 +35,10 @@ const VENDOR: &str = "connector-bridge";
 /// The longest `tracestate` that is passed on (W3C Trace Context, section 3.3.1.5).
 const TRACESTATE_CHARS_MAX: usize = 512;
 
+/// Sampled, and that the trace id is random; what others mean is not known, so they are not passed
+/// on (W3C Trace Context, level 2, section 3.2.2.5).
+const FLAGS_KNOWN: u8 = 0b11;
+
 /// The bridge's own entry in it: its key, an equals sign, and sixteen digits.
 const OWN_ENTRY_CHARS: usize = VENDOR.len() + 1 + 16;
 
@@ -56,7 +60,7 @@ impl TraceContext {
         let span = SpanRef {
             trace_id,
             span_id: u64::try_from(span_id).ok()?,
-            flags: u8::try_from(flags).ok()?,
+            flags: u8::try_from(flags).ok()? & FLAGS_KNOWN,
         };
         fits.then(|| Self { span, others: others(tracestate.unwrap_or_default()) })
     }
@@ -129,6 +133,8 @@ mod tests {
         ] {
             assert_eq!(TraceContext::read(hostile, None), None, "{hostile:?}");
         }
+        let flags = parent.span.to_string().replace("-01", "-ff");
+        assert_eq!(TraceContext::read(&flags, None).unwrap().span.flags, 0b11);
         let hostile_state = TraceContext::read(PARENT, Some("a=1\r\nx: y")).unwrap();
         assert_eq!(hostile_state.tracestate(), "connector-bridge=b7ad6b7169203331");
     }

@@ -10,8 +10,9 @@ use crate::{
     domain::{
         connector::Connector,
         credentials::AuthFailure,
-        decision::Action,
+        decision::{Action, Decision, ReturnedClaims, UserMessage},
         outcome::{Outcome, Reason, Source},
+        protocol::Answer,
         reply,
     },
 };
@@ -19,7 +20,7 @@ use crate::{
 /// Every HTTP status that a request which named a connector can get.
 const CODES: [u16; 11] = [200, 400, 401, 403, 405, 408, 409, 413, 415, 422, 503];
 /// Those of requests that were turned away.
-const REFUSALS: [u16; 7] = [401, 403, 405, 408, 413, 415, 422];
+const REFUSALS: [u16; 8] = [400, 401, 403, 405, 408, 413, 415, 422];
 const ACTIONS: [Option<Action>; 4] =
     [None, Some(Action::Continue), Some(Action::ShowBlockPage), Some(Action::ValidationError)];
 const SOURCES: [Option<Source>; 5] =
@@ -156,29 +157,24 @@ impl ConnectorMetrics {
             families: families.clone(),
         };
         metrics.workers_available.set(-1);
-        metrics.start_at_zero();
+        metrics.start_at_zero(connector);
         metrics
     }
 
     /// What alerts and dashboards ask for must be there before it first happens: Prometheus sees no
     /// increase in a series that begins with 1.
-    fn start_at_zero(&self) {
-        let worker = Some(Source::Worker);
-        for (code, action, source) in [
-            (200, Some(Action::Continue), worker),
-            (200, Some(Action::ShowBlockPage), worker),
-            (200, Some(Action::Continue), Some(Source::Default)),
-            (200, Some(Action::ShowBlockPage), Some(Source::Default)),
-            (400, Some(Action::ValidationError), worker),
-            (503, None, Some(Source::Default)),
-        ] {
-            self.request(code, action, source);
-        }
-        for source in [Source::Replay, Source::Cache] {
-            for action in [Action::Continue, Action::ShowBlockPage] {
-                self.request(200, Some(action), Some(source));
+    fn start_at_zero(&self, connector: &Connector) {
+        let decisions = [
+            Decision::Continue(ReturnedClaims::default()),
+            Decision::ShowBlockPage(UserMessage::COULD_NOT_CHECK),
+            Decision::ValidationError(UserMessage::COULD_NOT_CHECK),
+        ];
+        for source in [Source::Worker, Source::Replay, Source::Cache, Source::Default] {
+            for Answer { status, action, .. } in decisions.each_ref().map(|d| connector.answer(d)) {
+                self.request(status, action, Some(source));
             }
         }
+        self.request(503, None, Some(Source::Default));
         for code in REFUSALS {
             self.request(code, None, None);
         }

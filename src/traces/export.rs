@@ -11,7 +11,7 @@ use std::{
 };
 
 use opentelemetry::{Context, KeyValue, trace::TracerProvider};
-use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -21,7 +21,7 @@ use opentelemetry_sdk::{
     },
 };
 
-use super::otlp::HttpTransport;
+use super::otlp::{Cause, HttpTransport};
 use crate::{
     config::{TraceSettings, TraceTransport},
     metrics::{Metrics, SpanDrop},
@@ -29,15 +29,12 @@ use crate::{
     tls::ClientTls,
 };
 
-/// The longest that a cause is quoted in a log line.
-const CAUSE_CHARS_MAX: usize = 200;
-
 /// Why spans cannot be exported at all.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// The OTEL variables contradict each other, or this build.
-    #[error("OTEL_EXPORTER_OTLP_*: {0}")]
-    Unusable(String),
+    /// The library does not take what the variables say. It quotes them, and they may hold secrets.
+    #[error("the variables OTEL_EXPORTER_OTLP_… cannot be used: {0}")]
+    Unusable(&'static str),
     /// Something that should never fail.
     #[error("internal: {0}")]
     Internal(#[from] std::io::Error),
@@ -61,13 +58,21 @@ impl Exporter {
             waiting_max: settings.queue_max,
             metrics: metrics.clone(),
         });
+        let cause = Cause::default();
         let exporter = match settings.transport {
-            TraceTransport::Http => http(settings, tls)?,
+            TraceTransport::Http => {
+                let transport = HttpTransport::new(tls, settings.timeout, cause.clone());
+                SpanExporter::builder().with_http().with_http_client(transport).build()
+            }
             TraceTransport::Grpc => grpc()?,
         };
-        let counted =
-            Counted { exporter, gate: Arc::clone(&gate), is_failing: AtomicBool::new(false) };
-        let batches = BatchConfigBuilder::default().with_max_queue_size(settings.queue_max).build();
+        let exporter = exporter.map_err(unusable)?;
+        let (gate_behind, is_failing) = (Arc::clone(&gate), AtomicBool::new(false));
+        let counted = Counted { exporter, gate: gate_behind, cause, is_failing };
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(settings.queue_max)
+            .with_scheduled_delay(settings.delay)
+            .build();
         let batches = BatchSpanProcessor::builder(counted).with_batch_config(batches).build();
         let resource =
             Resource::builder().with_attribute(KeyValue::new("service.version", crate::VERSION));
@@ -95,24 +100,21 @@ impl Exporter {
     }
 }
 
-fn http(
-    settings: &TraceSettings,
-    tls: Option<Arc<Live<ClientTls>>>,
-) -> Result<SpanExporter, TraceError> {
-    let transport = HttpTransport::new(tls, settings.timeout)?;
-    let exporter = SpanExporter::builder().with_http().with_http_client(transport).build();
-    exporter.map_err(|error| TraceError::Unusable(error.to_string()))
+/// What came of building an exporter.
+type Built = Result<SpanExporter, ExporterBuildError>;
+
+fn unusable(_: ExporterBuildError) -> TraceError {
+    TraceError::Unusable("the endpoint, the headers or the compression")
 }
 
 #[cfg(not(feature = "grpc"))]
-fn grpc() -> Result<SpanExporter, TraceError> {
-    let what = "the protocol grpc needs a build with `--features grpc`";
-    Err(TraceError::Unusable(what.to_owned()))
+fn grpc() -> Result<Built, TraceError> {
+    Err(TraceError::Unusable("the protocol grpc needs a build with `--features grpc`"))
 }
 
 /// Its client needs a runtime to begin in, and goes on in that one: a thread of its own.
 #[cfg(feature = "grpc")]
-fn grpc() -> Result<SpanExporter, TraceError> {
+fn grpc() -> Result<Built, TraceError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("otlp-grpc")
@@ -121,8 +123,7 @@ fn grpc() -> Result<SpanExporter, TraceError> {
     // Lives as long as the process, as the exporter does.
     let runtime: &'static _ = Box::leak(Box::new(runtime));
     let _entered = runtime.enter();
-    let exporter = SpanExporter::builder().with_tonic().build();
-    exporter.map_err(|error| TraceError::Unusable(error.to_string()))
+    Ok(SpanExporter::builder().with_tonic().build())
 }
 
 /// Lets no more spans into the queue than it has room for, so that the library never drops one
@@ -186,6 +187,7 @@ impl SpanProcessor for Gated {
 struct Counted<E> {
     exporter: E,
     gate: Arc<Gate>,
+    cause: Cause,
     is_failing: AtomicBool,
 }
 
@@ -204,10 +206,10 @@ impl<E: Export> Export for Counted<E> {
         match &exported {
             Ok(()) if was_failing => tracing::info!("spans are exported again"),
             Ok(()) => {}
-            Err(error) => {
+            Err(_) => {
                 self.gate.metrics.spans_dropped(SpanDrop::ExportFailed, spans as u64);
                 if !was_failing {
-                    let cause: String = error.to_string().chars().take(CAUSE_CHARS_MAX).collect();
+                    let cause = self.cause.get();
                     tracing::warn!(cause, "spans cannot be exported; they are dropped and counted");
                 }
             }

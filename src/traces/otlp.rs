@@ -1,6 +1,11 @@
 //! OTLP over HTTP, on the thread that exports: no other thread ever runs this.
 
-use std::{fmt, io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,21 +14,37 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{client, clock, secrets::Live, tls::ClientTls};
 
-/// The largest answer of a collector that is read.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The largest answer of a collector that is read; that of the library's own clients.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why the last batch did not arrive. The library has one text for all causes.
+#[derive(Clone, Default)]
+pub(super) struct Cause(Arc<Mutex<String>>);
+
+impl Cause {
+    /// In a few words, without anything that is secret.
+    pub(super) fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, cause: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+    }
+}
 
 /// Posts batches of spans, each over a connection of its own: there is one every few seconds.
 pub(super) struct HttpTransport {
-    runtime: Runtime,
+    /// Made by the thread that exports: no other may drop it.
+    runtime: OnceLock<Option<Runtime>>,
     tls: Option<Arc<Live<ClientTls>>>,
     timeout: Duration,
+    cause: Cause,
 }
 
 impl HttpTransport {
-    /// A batch may take `timeout`.
-    pub(super) fn new(tls: Option<Arc<Live<ClientTls>>>, timeout: Duration) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, tls, timeout })
+    /// A batch may take `timeout`; why one did not arrive is put into `cause`.
+    pub(super) fn new(tls: Option<Arc<Live<ClientTls>>>, timeout: Duration, cause: Cause) -> Self {
+        Self { runtime: OnceLock::new(), tls, timeout, cause }
     }
 
     async fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
@@ -31,9 +52,24 @@ impl HttpTransport {
         let tls = self.tls.as_ref().map(|tls| tls.get());
         let exchanged = client::exchange(request, tls.as_deref(), ANSWER_BYTES_MAX);
         match clock::until(end, exchanged).await {
-            Some(answer) => Ok(answer?),
-            None => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            Some(Ok(answer)) => {
+                self.cause.set(format!("the collector says HTTP {}", answer.status().as_u16()));
+                Ok(answer)
+            }
+            Some(Err(error)) => {
+                self.cause.set(error.to_string());
+                Err(error.into())
+            }
+            None => {
+                self.cause.set("the collector did not answer in time".to_owned());
+                Err(io::Error::from(io::ErrorKind::TimedOut).into())
+            }
         }
+    }
+
+    fn runtime(&self) -> Option<&Runtime> {
+        let new = || Builder::new_current_thread().enable_all().build().ok();
+        self.runtime.get_or_init(new).as_ref()
     }
 }
 
@@ -52,6 +88,9 @@ impl HttpClient for HttpTransport {
         'client: 'sending,
         Self: 'sending,
     {
-        Box::pin(async move { self.runtime.block_on(self.post(request)) })
+        Box::pin(async move {
+            let runtime = self.runtime().ok_or("there is no runtime to export in")?;
+            runtime.block_on(self.post(request))
+        })
     }
 }

@@ -11,6 +11,7 @@ pub(crate) const PROVOKED: &[(&str, &str)] = &[
     ("UnexpectedStatus", "warning"),
     ("AllRequestsRefused", "critical"),
     ("AuthFailures", "warning"),
+    ("ConnectionsRefused", "warning"),
     ("LateResponses", "critical"),
     ("LateResponses", "warning"),
     ("DeadlinePressure", "warning"),

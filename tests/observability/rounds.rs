@@ -2,6 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
 use crate::{
     collector::Mood,
     expected::Expected,
@@ -45,6 +50,13 @@ pub(crate) async fn a_good_day(story: &Story) {
     assert_eq!(story.prometheus.value(firing).await, None, "fires on a good day");
 }
 
+/// Somebody who does not speak TLS, at a port where it is spoken.
+async fn no_handshake(port: u16) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    drop(stream.read_to_end(&mut Vec::new()).await);
+}
+
 /// What goes wrong with calls at one connector each, and with files.
 pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     const FAILING: &[Expected] = &[
@@ -86,6 +98,11 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
             &[("job", "edge-connector-bridge"), ("role", "server")],
         ),
     ];
+    const NO_TLS: &[Expected] = &[alert(
+        "ConnectionsRefused",
+        "warning",
+        &[("job", "edge-connector-bridge"), ("reason", "tls_handshake")],
+    )];
     const FILE: &[Expected] =
         &[alert("ReloadFailed", "warning", &[("job", "edge-connector-bridge")])];
     const SPANS: &[Expected] = &[alert("SpansDropped", "info", &[("job", "tokens")])];
@@ -101,6 +118,9 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     set("approve", Manner { wrong_password: Some(4), nonsense: Some(7), ..GOOD });
     set("locked", Manner { wrong_password: Some(1), ..GOOD });
     set("repeated", Manner { repeats: Some(3), ..GOOD });
+    for _ in 0..20 {
+        no_handshake(story.edge.port).await;
+    }
     story.edge.certify(&story.authority, 1);
     story.edge.write("password", "");
     story.collector.set(Mood::Refuses);
@@ -119,6 +139,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     story.raised(then, "standard error that nobody reads", UNREAD).await;
     story.raised(then, "a certificate that ends in a day", CERTIFICATE).await;
     story.raised(then, "an empty password file", FILE).await;
+    story.raised(then, "handshakes that all fail", NO_TLS).await;
     story.raised(then, "the stream of calls deleted", STORE).await;
     story.raised(then, "a collector that refuses spans", SPANS).await;
 
@@ -142,6 +163,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
         UNREAD,
         CERTIFICATE,
         FILE,
+        NO_TLS,
         STORE,
         SPANS,
     ] {

@@ -54,7 +54,8 @@ fn free_ports<const N: usize>() -> [u16; N] {
 impl Collector {
     pub(crate) async fn start() -> Self {
         let [port, grpc_port] = free_ports();
-        let mut command = Command::new(tool("COLLECTOR", ".tools/rotel/rotel/rotel-agent"));
+        let mut command =
+            Command::new(tool("COLLECTOR", ".tools/rotel-0.0.1a15/rotel/rotel-agent"));
         command.args(["start", "--exporter", "blackhole", "--batch-timeout", "20ms"]);
         command.args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"]);
         command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{port}")]);

@@ -68,6 +68,7 @@ async fn a_collector_that_hangs_or_is_gone_costs_spans_which_are_counted_and_no_
     );
     let log = serving.program.err();
     assert_eq!(log.matches("spans cannot be exported").count(), 1, "{log}");
+    assert!(log.contains(r#""cause":"the collector did not answer in time""#), "{log}");
     until("the log", async || {
         serving.program.err().contains("spans are exported again").then_some(())
     })

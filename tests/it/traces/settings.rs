@@ -1,6 +1,6 @@
 //! The standard variables.
 
-use std::{path::Path, sync::Arc};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
 use connector_bridge::tls::{Asks, ServerTls};
 use tokio::{
@@ -137,6 +137,8 @@ async fn a_variable_that_cannot_be_used_ends_the_start_and_is_named() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
     for (variable, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318\n"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_TRACES_EXPORTER", "jaeger"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
@@ -148,6 +150,16 @@ async fn a_variable_that_cannot_be_used_ends_the_start_and_is_named() {
         assert_eq!(ended.code, Some(78), "{variable}: {}", ended.err);
         assert!(ended.err.contains(variable), "{variable}: {}", ended.err);
     }
+    // What only the library refuses, since nobody else can read it.
+    let not_text = Path::new(OsStr::from_bytes(b"http://\xff"));
+    let environment = [
+        ("OTEL_TRACES_EXPORTER", Path::new("otlp")),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", not_text),
+    ];
+    let arguments = ["serve", "--config", file.to_str().unwrap()];
+    let ended = Program::start_in(&environment, &arguments).ended().await;
+    assert_ne!(ended.code, Some(101), "{}", ended.err);
+    assert_eq!(ended.code, Some(78), "{}", ended.err);
     let unreadable = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem");
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:4318");
     let environment: Vec<_> =
