@@ -18,6 +18,8 @@ def definitions(program):
     connectors = properties.pop("connectors")
     # With none at all, the chart says how one is written.
     connectors.pop("minProperties", None)
+    # cert-manager may bring both files, so they are asked for outside of the definitions.
+    properties["tls"] = {key: value for key, value in properties["tls"].items() if key != "required"}
     root["properties"] = properties
     root["required"] = [key for key in root["required"] if key != "connectors"]
     if not root["required"]:
