@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import checks
+from chart import LATEST, Outcome, outcome
 
 CONTAINER = "templates/_container.tpl"
 SETTINGS = "templates/_settings.tpl"
@@ -18,6 +19,7 @@ MUTANTS = [
     ("values.schema.json", '"additionalProperties": false', '"additionalProperties": true', "the_schema_is_draft_07_and_closed"),
     ("values.yaml", "  # -- Annotations of the pods.\n", "", "the_readme_lists_every_value"),
     ("values.yaml", "revisionHistoryLimit: 5", "revisionHistoryLimit: 6", "the_readme_lists_every_value"),
+    ("README.md", "username: entra", "user: entra", "the_example_in_the_readme_renders"),
     ("templates/service.yaml", "{{- end }}", "", "both_helms_find_nothing_to_lint"),
     (CONTAINER, "imagePullPolicy:", "imagePullPolicies:", "every_render_is_valid_in_every_kubernetes"),
     ("templates/routes.yaml", "  hostnames:", "  hosts:", "custom_resources_fit_their_definitions"),
@@ -69,13 +71,13 @@ def run(chart):
             path = broken / file
             text = path.read_text()
             if old not in text:
-                said = checks.Outcome([], "")
+                said = Outcome([], "")
                 print(f"MISSED {file} has no {old!r}", flush=True)
             else:
                 path.write_text(text.replace(old, new))
                 # One version of Kubernetes shows it as well as all of them.
-                copied = dataclasses.replace(chart, folder=broken, versions=(checks.LATEST,))
-                said = checks.outcome(by_name[name], copied)
+                copied = dataclasses.replace(chart, folder=broken, versions=(LATEST,))
+                said = outcome(by_name[name], copied)
             word = "ok    " if said.faults else "MISSED"
             first = said.faults[0].strip().splitlines()[-1][:110] if said.faults else ""
             print(f"{word} {file}: {old!r} as {new!r}: {first}", flush=True)

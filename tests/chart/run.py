@@ -32,6 +32,7 @@ def main():
     options = arguments()
     # The packages of the tests before those of the system.
     sys.path.insert(0, str(options.tools / "python"))
+    import chart as charts
     import checks
     import mutants
     import rendering
@@ -41,7 +42,7 @@ def main():
         rendering.Helm(options.tools / "helm4/helm", "Helm 4"),
     ]
     npm = options.tools / "npm"
-    chart = checks.Chart(
+    chart = charts.Chart(
         folder=ROOT / "helm/connector-bridge",
         root=ROOT,
         helms=helms,
@@ -55,7 +56,7 @@ def main():
     failed = 0
     for check in checks.ALL:
         begun = time.monotonic()
-        said = checks.outcome(check, chart)
+        said = charts.outcome(check, chart)
         name = check.__name__.replace("_", " ")
         print(f"{'FAIL' if said.faults else 'ok  '} {name} ({time.monotonic() - begun:.1f} s){said.note}", flush=True)
         for fault in said.faults[:20]:
