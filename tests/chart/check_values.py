@@ -146,7 +146,7 @@ def upgrades_and_roll_backs_keep_what_cannot_change(chart):
         "a log level": ({"config": {"log": {"level": "debug"}}}, True),
         "more replicas": ({"replicas": 5}, False),
         "an image": ({"image": {"tag": "0.2.0"}}, False),
-        "resources": ({"resources": {"limits": {"memory": "256Mi"}}}, False),
+        "resources": ({"resources": {"limits": {"memory": "512Mi"}}}, False),
         "labels of everything": ({"commonLabels": {"team": "identity"}}, False),
         "a worker beside it": ({"workers": {"containers": [{"name": "worker", "image": "x"}]}}, False),
     }
@@ -187,6 +187,14 @@ def notes_name_the_url_and_warn(chart):
     extra = [
         ({"ingress": {"enabled": True, "hosts": ["a.example"]}}, ["http://a.example/connectors/approve-signup", "ingress.tls: a host has no TLS"]),
         ({"config": {"calls": {"store": "memory"}}}, ["config.calls.store: memory"]),
+        (
+            {
+                "config": {"tls": {"cert_file": "a", "key_file": "b"}},
+                "ingress": {"enabled": True, "hosts": ["a.example"]},
+                "httpRoute": {"enabled": True, "hostnames": ["b.example"], "parentRefs": [{"name": "c"}]},
+            },
+            ["httpRoute.backendTLS: is off", "ingress.annotations: are empty", "https://b.example/connectors/approve-signup"],
+        ),
     ]
     helm = chart.helms[1]
     for name, wanted, unwanted in cases:
