@@ -9,7 +9,6 @@ from rendering import KUBERNETES, Refused
 
 LATEST = KUBERNETES[-1]
 HERE = Path(__file__).parent
-INJECTED_FROM = "1.36"
 
 
 @dataclasses.dataclass
@@ -44,7 +43,6 @@ class Chart:
             for path in self.files()
             for helm in self.helms
             for version in self.versions
-            if path.stem != "injection-values" or version >= INJECTED_FROM
         ]
 
         def render(key):

@@ -129,6 +129,15 @@ def custom_resources_follow_render_mode(chart):
         found = kinds(chart.rendered("full", {"renderMode": mode}, custom=apis))
         if found != wanted:
             yield f"{mode}, {len(apis)} known: {found}"
+    for version, mode, wanted in [
+        ("1.35", "skipIfMissing", 0),
+        ("1.35", "alwaysRender", 1),
+        ("v1.36.2-gke.1", "skipIfMissing", 1),
+    ]:
+        documents = chart.rendered("injection", {"renderMode": mode}, kubernetes=version)
+        found = sum(document["kind"] == "MutatingAdmissionPolicy" for document in documents)
+        if found != wanted:
+            yield f"Kubernetes {version}, {mode}: {found} policies"
 
 
 def upgrades_and_roll_backs_keep_what_cannot_change(chart):

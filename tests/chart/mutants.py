@@ -52,6 +52,7 @@ MUTANTS = [
     ("templates/_names.tpl", 'printf "connector-bridge-%s" $name', "$name", "alerts_come_out_as_they_are_tested"),
     ("templates/dashboards.yaml", "| fromJson | toJson", '| fromJson | pick "uid" | toJson', "dashboards_come_out_as_they_are_tested"),
     ("templates/_routes.tpl", 'eq $mode "alwaysRender"', 'eq $mode "always"', "custom_resources_follow_render_mode"),
+    ("templates/_routes.tpl", ">=1.36.0-0", ">=1.35.0-0", "custom_resources_follow_render_mode"),
     ("templates/_names.tpl", '"app.kubernetes.io/component" "bridge"', '"app.kubernetes.io/version" .Chart.AppVersion', "upgrades_and_roll_backs_keep_what_cannot_change"),
     (CONTAINER, '"connector-bridge.configuration" . | sha256sum', '"connector-bridge.image" . | sha256sum', "upgrades_and_roll_backs_keep_what_cannot_change"),
     ("templates/NOTES.txt", "{{ . }}/connectors/{{ $name }}", "{{ . }}/{{ $name }}", "notes_name_the_url_and_warn"),

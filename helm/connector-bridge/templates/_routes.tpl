@@ -6,13 +6,20 @@
 {{- .Values.service.port | default ($settings.config.tls | empty | ternary 80 443) }}
 {{- end }}
 
+{{/* Whether the cluster knows an API. Helm's own list has no policy; its version has to do for that. */}}
+{{- define "connector-bridge.knows" -}}
+{{- $policy := eq .api "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}
+{{- $new := semverCompare ">=1.36.0-0" .context.Capabilities.KubeVersion.Version }}
+{{- if or (.context.Capabilities.APIVersions.Has .api) (and $policy $new) }}true{{ end }}
+{{- end }}
+
 {{/*
 "true" where an object of an API that not every cluster has is to be rendered, by renderMode.
 Arguments: context, api (group/version/Kind) and key, what asks for it.
 */}}
 {{- define "connector-bridge.renders" -}}
 {{- $mode := .context.Values.renderMode }}
-{{- if or (eq $mode "alwaysRender") (.context.Capabilities.APIVersions.Has .api) -}}
+{{- if or (eq $mode "alwaysRender") (include "connector-bridge.knows" .) -}}
 true
 {{- else if eq $mode "failIfMissing" }}
 {{- fail (printf "%s: the cluster does not know %s. Install what brings it, or write renderMode: alwaysRender" .key .api) }}

@@ -161,9 +161,6 @@ pod's grace period in seconds without what workers need.
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
   {{- fail "autoscaling.minReplicas: is more than autoscaling.maxReplicas" }}
 {{- end }}
-{{- if and .Values.injection.enabled (semverCompare "<1.36.0-0" .Capabilities.KubeVersion.Version) }}
-  {{- fail (printf "injection.enabled: needs Kubernetes 1.36, and this is %s" .Capabilities.KubeVersion.Version) }}
-{{- end }}
 {{- if and .Values.workers.containers (not .Values.deployment.enabled) }}
   {{- fail "workers.containers: needs deployment.enabled" }}
 {{- end }}
