@@ -29,13 +29,16 @@ export COLLECTOR
 PROMETHEUS := .tools/prometheus
 export PROMETHEUS
 
-.PHONY: demo test test-faults test-observability fuzz fmt clippy doc unit demo-once deny advisories \
-	sbom build clean
+# Helm 3 and 4, and what renders of the chart are held against.
+CHART_TOOLS := .tools/chart
+
+.PHONY: demo test test-faults test-observability test-chart fuzz fmt clippy doc unit demo-once deny \
+	advisories sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-chart demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -62,6 +65,11 @@ test-faults: $(NATS_SERVER)
 # by 60. Takes minutes.
 test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 	cargo test --locked --test observability -- --test-threads=1
+
+# The Helm chart, rendered by Helm 3 and 4 for each version of Kubernetes. `tests/chart/run.py --update`
+# makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.
+test-chart: $(CHART_TOOLS)/installed build
+	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program target/release/connector-bridge
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -105,6 +113,10 @@ $(COLLECTOR):
 
 $(PROMETHEUS)/installed: deploy/fetch-prometheus
 	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)
+	touch $@
+
+$(CHART_TOOLS)/installed: tests/chart/fetch-tools
+	tests/chart/fetch-tools $(CHART_TOOLS)
 	touch $@
 
 $(TOOLS)/bin/cargo-deny:
