@@ -6,8 +6,8 @@ pub(crate) const FACTOR: u64 = 60;
 /// Keys whose value is a duration.
 const KEYS: [&str; 4] = ["for: ", "group_wait: ", "group_interval: ", "repeat_interval: "];
 
-/// The same YAML with every duration divided: those of [`KEYS`], and the ranges in expressions.
-/// Comments stay.
+/// The same YAML with every duration divided: those of [`KEYS`], and the ranges and offsets in
+/// expressions. Comments stay.
 pub(crate) fn hastened(yaml: &str) -> String {
     yaml.lines().map(|line| hastened_line(line) + "\n").collect()
 }
@@ -23,13 +23,18 @@ fn hastened_line(line: &str) -> String {
         let divided = divided(duration).unwrap_or_else(|| panic!("not a duration: {line}"));
         return format!("{}{key}{divided}", &line[..indent]);
     }
-    let mut parts = line.split('[');
+    behind_each(&behind_each(line, "[", ']'), " offset ", ')')
+}
+
+/// The line with what stands between `start` and `end` divided, where that is a duration.
+fn behind_each(line: &str, start: &str, end: char) -> String {
+    let mut parts = line.split(start);
     let mut done = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let range = part.split_once(']').and_then(|(range, rest)| Some((divided(range)?, rest)));
-        match range {
-            Some((range, rest)) => done += &format!("[{range}]{rest}"),
-            None => done += &format!("[{part}"),
+        done += start;
+        match part.split_once(end).and_then(|(text, rest)| Some((divided(text)?, rest))) {
+            Some((duration, rest)) => done += &format!("{duration}{end}{rest}"),
+            None => done += part,
         }
     }
     done
@@ -51,7 +56,7 @@ fn divided(duration: &str) -> Option<String> {
 
 #[test]
 fn every_duration_is_divided_and_nothing_else_changes() {
-    let yaml = "# for: 5m [5m]\n    for: 10m\n    expr: a[5m] / b[3d] > 2 * 86400 # [x]\n- record: a:rate5m\n";
-    let wanted = "# for: 5m [5m]\n    for: 10000ms\n    expr: a[5000ms] / b[4320000ms] > 2 * 86400 # [x]\n- record: a:rate5m\n";
+    let yaml = "# for: 5m [5m]\n    for: 10m\n    expr: a[5m] / f(b[3d] offset 1h) > 2 * 86400 # [x]\n- record: a:rate5m\n";
+    let wanted = "# for: 5m [5m]\n    for: 10000ms\n    expr: a[5000ms] / f(b[4320000ms] offset 60000ms) > 2 * 86400 # [x]\n- record: a:rate5m\n";
     assert_eq!(hastened(yaml), wanted);
 }

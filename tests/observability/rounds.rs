@@ -34,6 +34,9 @@ const fn alert(
 
 /// Nothing is told while nothing is wrong.
 pub(crate) async fn a_good_day(story: &Story) {
+    // On a busy machine a Prometheus that begins may see nobody for longer than an alert waits.
+    story.prometheus.until("min(count_over_time(connector_bridge_build_info[5s])) > 5").await;
+    let began = Instant::now();
     // As long as the longest `for` and the shorter windows, and a quiet connector among them.
     story.prometheus.until("min(count_over_time(connector_bridge_build_info[30s])) > 50").await;
     for connector in ["approve", "lookup", "slow", "repeated"] {
@@ -44,17 +47,21 @@ pub(crate) async fn a_good_day(story: &Story) {
     }
     story.prometheus.until(r#"connector_bridge_workers_available{connector="idle"} == 1"#).await;
     assert_eq!(story.prometheus.sick_rules().await, [""; 0]);
-    let told = story.notices();
+    let mut told = story.notices();
+    told.retain(|notice| notice.at > began && notice.status == State::Firing);
     assert!(told.is_empty(), "told on a good day: {told:#?}");
     let firing = r#"count(ALERTS{alertstate="firing"})"#;
     assert_eq!(story.prometheus.value(firing).await, None, "fires on a good day");
 }
 
-/// Somebody who does not speak TLS, at a port where it is spoken.
-async fn no_handshake(port: u16) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    drop(stream.read_to_end(&mut Vec::new()).await);
+/// Somebody who does not speak TLS, at a port where it is spoken, again and again.
+async fn speak_no_tls(port: u16) {
+    loop {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        drop(stream.read_to_end(&mut Vec::new()).await);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
 }
 
 /// What goes wrong with calls at one connector each, and with files.
@@ -118,9 +125,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     set("approve", Manner { wrong_password: Some(4), nonsense: Some(7), ..GOOD });
     set("locked", Manner { wrong_password: Some(1), ..GOOD });
     set("repeated", Manner { repeats: Some(3), ..GOOD });
-    for _ in 0..20 {
-        no_handshake(story.edge.port).await;
-    }
+    let stranger = tokio::spawn(speak_no_tls(story.edge.port));
     story.edge.certify(&story.authority, 1);
     story.edge.write("password", "");
     story.collector.set(Mood::Refuses);
@@ -145,6 +150,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
 
     let then = Instant::now();
     story.traffic.set_all_good();
+    stranger.abort();
     story.edge.certify(&story.authority, 60);
     story.edge.write("password", "secret");
     story.collector.set(Mood::Takes);
