@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::JoinSet,
 };
 
 use crate::tls::ClientTls;
@@ -65,12 +66,13 @@ async fn over(
 ) -> Result<Response<Bytes>, NoAnswer> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+    // Ends with this exchange, however that ends: a time-out leaves no connection behind.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
     let answer = sender.send_request(in_origin_form(request)).await?;
     let (head, body) = answer.into_parts();
-    let body = Limited::new(body, answer_bytes_max).collect().await;
-    connection.abort();
-    Ok(Response::from_parts(head, body.map_err(NoAnswer::BrokenOff)?.to_bytes()))
+    let body = Limited::new(body, answer_bytes_max).collect().await.map_err(NoAnswer::BrokenOff)?;
+    Ok(Response::from_parts(head, body.to_bytes()))
 }
 
 /// As it goes to a server: only the path in its first line, and the host in a header.
