@@ -18,8 +18,8 @@ use crate::{
         outcome::Outcome,
     },
     lane::Lane,
-    metrics::CallResult,
-    traces::RequestSpan,
+    metrics::{CallResult, MessageResult},
+    traces::{MessageSpan, RequestSpan},
 };
 
 /// A call.
@@ -73,6 +73,19 @@ impl Call {
     pub fn found(&self, result: CallResult) {
         self.lane.metrics.call(result);
         self.span.found(result);
+    }
+
+    /// Counts how a message ended: with a reply, `taken` after it was sent; with the worker's own
+    /// number where that said that it failed.
+    pub fn message_ended(
+        &self,
+        span: MessageSpan,
+        result: MessageResult,
+        taken: Option<Duration>,
+        code: Option<u32>,
+    ) {
+        self.lane.metrics.message(result, taken);
+        span.ended(result, code);
     }
 
     /// When its decision must be there.

@@ -128,8 +128,7 @@ impl<W: Wire> Pipeline<W> {
             biased;
             ending = ending => ending,
             answer = another => {
-                call.lane.metrics.message(MessageResult::Ok, None);
-                span.ended(MessageResult::Ok, None);
+                call.message_ended(span, MessageResult::Ok, None, None);
                 let (answer, _) = lead.decide(answer, clock::now());
                 return Ok(Ok(Outcome { answer, source: Source::Worker, reason: None }));
             }
@@ -143,8 +142,7 @@ impl<W: Wire> Pipeline<W> {
                 if miss == Miss::NoResponders {
                     lead.reached_nobody();
                 }
-                call.lane.metrics.message(result_of(miss), None);
-                span.ended(result_of(miss), None);
+                call.message_ended(span, result_of(miss), None, None);
                 Err(miss)
             }
         }
@@ -181,8 +179,7 @@ impl<W: Wire> Pipeline<W> {
         let lane = &call.lane;
         match reply::read(&lane.connector, call.locales.as_deref(), reply) {
             Ok(decided) => {
-                lane.metrics.message(MessageResult::Ok, Some(taken));
-                span.ended(MessageResult::Ok, None);
+                call.message_ended(span, MessageResult::Ok, Some(taken), None);
                 lane.metrics.claims_not_listed.inc_by(decided.claims_not_listed);
                 let answer = lane.connector.answer(&decided.decision);
                 let recorded = self.record(call, lead, answer).await;
@@ -193,15 +190,13 @@ impl<W: Wire> Pipeline<W> {
                 Ok(Outcome { answer, source: Source::Worker, reason: None })
             }
             Err(NoDecision::WorkerError(error)) => {
-                lane.metrics.message(MessageResult::WorkerError, Some(taken));
-                span.ended(MessageResult::WorkerError, error.code);
+                call.message_ended(span, MessageResult::WorkerError, Some(taken), error.code);
                 let code = error.code.map(i64::from);
                 tracing::warn!(connector = %lane.connector.name, code, "a worker failed");
                 Err(Reason::WorkerError)
             }
             Err(NoDecision::Invalid(rejection)) => {
-                lane.metrics.message(MessageResult::InvalidReply, Some(taken));
-                span.ended(MessageResult::InvalidReply, None);
+                call.message_ended(span, MessageResult::InvalidReply, Some(taken), None);
                 lane.metrics.reply_rejected(rejection);
                 let reason = rejection.label();
                 tracing::warn!(connector = %lane.connector.name, reason, "{}", advice(rejection));
