@@ -29,10 +29,11 @@ Usage:
       also reads the files that it names
   connector-bridge send URL [--protocol P] [--step S] [--claims FILE]
                         [--user U --password-file F] [--api-key-file F]
-                        [--cert F --key F] [--ca F]
+                        [--cert F --key F] [--ca F] [--decided]
       plays the caller once and prints what the person would see
       (defaults: --protocol entra, --step before-create, sample claims, the
-      certificate authorities of the system)
+      certificate authorities of the system); with --decided a fallback is a
+      failure too
   connector-bridge demo [--once] [--nats-server PATH]
       starts a nats-server, an example worker and the bridge, and plays sample
       sign-ups; with --once it ends after them
@@ -41,8 +42,9 @@ Usage:
   connector-bridge --help | --version
 
 Exit codes: 0 done, 64 command line, 69 an address cannot be bound,
-70 internal, 78 configuration. send: 1 where the answer breaks the contract;
-demo --once: 1 where a sign-up came out otherwise than it should.
+70 internal, 78 configuration. send: 1 where the answer breaks the contract
+or, with --decided, no worker decided; demo --once: 1 where a sign-up came out
+otherwise than it should.
 ";
 
 /// How a command ended otherwise than well.
