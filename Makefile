@@ -32,16 +32,29 @@ export PROMETHEUS
 # Helm 3 and 4, and what renders of the chart are held against.
 CHART_TOOLS := .tools/chart
 
-.PHONY: demo test test-faults test-observability test-chart fuzz fmt clippy doc unit demo-once deny \
-	advisories sbom build clean
+# What builds the image, and what checks it.
+IMAGE_TOOLS := .tools/image
+IMAGE_TESTS := .tools/image-tests
+
+# The program of the image, for this machine.
+ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+PROGRAM := target/image/$(ARCHITECTURE)/connector-bridge
+
+.PHONY: demo test test-faults test-observability test-image test-chart fuzz fmt clippy doc unit \
+	demo-once deny advisories sbom build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-chart demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-image test-chart demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
+
+# Static, for amd64 and arm64. The demo and what the chart renders are tried with these: what is tested
+# is what is shipped.
+programs:
+	CONNECTOR_BRIDGE_REVISION=$$(git rev-parse HEAD) deploy/build-static $(IMAGE_TOOLS) amd64 arm64
 
 fmt:
 	cargo fmt --check
@@ -66,10 +79,14 @@ test-faults: $(NATS_SERVER)
 test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 	cargo test --locked --test observability -- --test-threads=1
 
+# The image, built without a container engine and run as Kubernetes would. Needs root.
+test-image: $(NATS_SERVER) $(NATS_PY)/installed $(IMAGE_TESTS)/installed programs
+	python3 tests/image/run.py --tools $(IMAGE_TESTS) --programs target/image
+
 # The Helm chart, rendered by Helm 3 and 4 for each version of Kubernetes. `tests/chart/run.py --update`
 # makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.
-test-chart: $(CHART_TOOLS)/installed build
-	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program target/release/connector-bridge
+test-chart: $(CHART_TOOLS)/installed programs
+	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program $(PROGRAM)
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -82,8 +99,8 @@ fuzz: $(TOOLS)/bin/cargo-fuzz
 			-- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1; \
 	done
 
-demo-once: $(NATS_SERVER) build
-	target/release/connector-bridge demo --once --nats-server $(NATS_SERVER)
+demo-once: $(NATS_SERVER) programs
+	$(PROGRAM) demo --once --nats-server $(NATS_SERVER)
 
 deny: $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
@@ -117,6 +134,10 @@ $(PROMETHEUS)/installed: deploy/fetch-prometheus
 
 $(CHART_TOOLS)/installed: tests/chart/fetch-tools
 	tests/chart/fetch-tools $(CHART_TOOLS)
+	touch $@
+
+$(IMAGE_TESTS)/installed: tests/image/fetch-tools deploy/fetch-packages
+	tests/image/fetch-tools $(IMAGE_TESTS)
 	touch $@
 
 $(TOOLS)/bin/cargo-deny:
