@@ -32,13 +32,16 @@ export PROMETHEUS
 # Helm 3 and 4, and what renders of the chart are held against.
 CHART_TOOLS := .tools/chart
 
-.PHONY: demo test test-faults test-observability test-chart fuzz fmt clippy doc unit demo-once deny \
+# What the files in deploy/ are read with.
+DEPLOY_TOOLS := .tools/deploy
+
+.PHONY: demo test test-faults test-observability test-chart test-deploy fuzz fmt clippy doc unit demo-once deny \
 	advisories sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-chart demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-chart test-deploy demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -70,6 +73,11 @@ test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 # makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.
 test-chart: $(CHART_TOOLS)/installed build
 	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program target/release/connector-bridge
+
+# Entra's side against a local server that acts as Microsoft Graph, and what compose.yaml starts, as
+# plain processes. `tests/deploy/run.py --mutants` breaks copies, and sees that it is noticed.
+test-deploy: $(DEPLOY_TOOLS)/installed $(NATS_SERVER) $(NATS_PY)/installed $(PROMETHEUS)/installed build
+	python3 tests/deploy/run.py --tools $(DEPLOY_TOOLS) --program target/release/connector-bridge
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -111,8 +119,12 @@ $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 $(COLLECTOR):
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel-$(ROTEL_VERSION) rotel==$(ROTEL_VERSION)
 
-$(PROMETHEUS)/installed: deploy/fetch-prometheus
+$(PROMETHEUS)/installed: deploy/fetch-prometheus deploy/fetch-debian
 	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)
+	touch $@
+
+$(DEPLOY_TOOLS)/installed: tests/deploy/fetch-tools deploy/fetch-debian
+	tests/deploy/fetch-tools $(DEPLOY_TOOLS)
 	touch $@
 
 $(CHART_TOOLS)/installed: tests/chart/fetch-tools
