@@ -409,6 +409,19 @@ def commands_in_the_readmes_are_right(deploy):
         yield Note(f"{count} commands")
 
 
+def the_configuration_in_the_readme_is_right(deploy):
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (deploy.root / "deploy/entra/README.md").read_text(), re.S | re.M)
+    for block in blocks:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(block)
+            file.flush()
+            done = subprocess.run([deploy.program, "check", "--config", file.name], capture_output=True, text=True)
+        if done.returncode:
+            yield f"{block}: {done.stderr}"
+    if len(blocks) != 1:
+        yield f"there are {len(blocks)}"
+
+
 def commands(text):
     """Command lines with api-connector in blocks of shell, without what stands around them."""
     for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.S | re.M):

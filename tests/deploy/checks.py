@@ -19,6 +19,7 @@ ALL = [
     entra.other_shells_do_the_same,
     entra.the_bridge_takes_what_the_script_sets,
     entra.commands_in_the_readmes_are_right,
+    entra.the_configuration_in_the_readme_is_right,
     terraform.terraform_files_name_what_their_provider_has,
     terraform.terraform_sends_what_graph_documents,
     compose.compose_file_follows_the_specification,

@@ -40,6 +40,7 @@ MUTANTS = [
     (SCRIPT, ') || exit\n', ')\n', "other_shells_do_the_same"),
     (SCRIPT, "username: $user", 'username: "else"', "the_bridge_takes_what_the_script_sets"),
     ("deploy/entra/README.md", "$ID --pkcs12-file entra.pfx", "$ID --pkcs12 entra.pfx", "commands_in_the_readmes_are_right"),
+    ("deploy/entra/README.md", "password_file: secrets/next", "password: secrets/next", "the_configuration_in_the_readme_is_right"),
     ("README.md", "attach $ID B2X_1_signup", "attach B2X_1_signup $ID", "commands_in_the_readmes_are_right"),
     (MAIN, "  resource_url =", "  url =", "terraform_files_name_what_their_provider_has"),
     (MAIN, "var.name", "var.display_name", "terraform_files_name_what_their_provider_has"),
