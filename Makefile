@@ -32,6 +32,9 @@ export PROMETHEUS
 # Helm 3 and 4, and what renders of the chart are held against.
 CHART_TOOLS := .tools/chart
 
+# What the files in deploy/ are read with.
+DEPLOY_TOOLS := .tools/deploy
+
 # What builds the image, and what checks it.
 IMAGE_TOOLS := .tools/image
 IMAGE_TESTS := .tools/image-tests
@@ -40,13 +43,14 @@ IMAGE_TESTS := .tools/image-tests
 ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 PROGRAM := target/image/$(ARCHITECTURE)/connector-bridge
 
-.PHONY: demo test test-faults test-observability test-image test-chart fuzz fmt clippy doc unit \
-	demo-once deny advisories sbom build programs clean
+.PHONY: demo test test-faults test-observability test-image test-chart test-deploy fuzz fmt clippy doc \
+	unit demo-once deny advisories sbom build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-image test-chart demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy demo-once \
+	deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -88,6 +92,12 @@ test-image: $(NATS_SERVER) $(NATS_PY)/installed $(IMAGE_TESTS)/installed program
 test-chart: $(CHART_TOOLS)/installed programs
 	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program $(PROGRAM)
 
+# Entra's side against a local server that acts as Microsoft Graph, and what compose.yaml starts, as
+# plain processes. `tests/deploy/run.py --mutants` breaks copies, and sees that it is noticed.
+test-deploy: $(DEPLOY_TOOLS)/installed $(NATS_SERVER) $(NATS_PY)/installed $(PROMETHEUS)/installed \
+	programs
+	python3 tests/deploy/run.py --tools $(DEPLOY_TOOLS) --program $(PROGRAM)
+
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
 # unsafe code of our own that they could look at.
@@ -128,15 +138,19 @@ $(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
 $(COLLECTOR):
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel-$(ROTEL_VERSION) rotel==$(ROTEL_VERSION)
 
-$(PROMETHEUS)/installed: deploy/fetch-prometheus
+$(PROMETHEUS)/installed: deploy/fetch-prometheus deploy/fetch-debian
 	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)
+	touch $@
+
+$(DEPLOY_TOOLS)/installed: tests/deploy/fetch-tools deploy/fetch-debian
+	tests/deploy/fetch-tools $(DEPLOY_TOOLS)
 	touch $@
 
 $(CHART_TOOLS)/installed: tests/chart/fetch-tools
 	tests/chart/fetch-tools $(CHART_TOOLS)
 	touch $@
 
-$(IMAGE_TESTS)/installed: tests/image/fetch-tools deploy/fetch-packages
+$(IMAGE_TESTS)/installed: tests/image/fetch-tools deploy/fetch-debian
 	tests/image/fetch-tools $(IMAGE_TESTS)
 	touch $@
 

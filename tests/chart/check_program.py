@@ -1,16 +1,14 @@
 """The program takes what the chart makes for it."""
 
 import json
-import socket
 import subprocess
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import yaml
 
 import rendering
+from checking import answers, free_ports
 from rendering import pick
 
 
@@ -63,27 +61,6 @@ def the_program_starts_as_rendered_and_answers_the_test(chart):
                     yield f"{arguments}: {done.stdout}{done.stderr}"
             finally:
                 bridge.kill()
-
-
-def free_ports(count):
-    """Ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def answers(url, seconds=20):
-    """Whether this URL answers with 200 within some time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(url, timeout=2) as response:
-                return response.status == 200
-        except OSError:
-            time.sleep(0.05)
-    return False
 
 
 def what_is_configured_stays_as_it_is_written(chart):
