@@ -41,7 +41,7 @@ IMAGE_TESTS := .tools/image-tests
 
 # The program of the image, for this machine.
 ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
-PROGRAM := target/image/$(ARCHITECTURE)/connector-bridge
+PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
 
 .PHONY: demo test test-faults test-observability test-image test-chart test-deploy fuzz fmt clippy doc \
 	unit demo-once deny advisories sbom build programs clean
@@ -85,7 +85,7 @@ test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 
 # The image, built without a container engine and run as Kubernetes would. Needs root.
 test-image: $(NATS_SERVER) $(NATS_PY)/installed $(IMAGE_TESTS)/installed programs
-	python3 tests/image/run.py --tools $(IMAGE_TESTS) --programs target/image
+	python3 tests/image/run.py --tools $(IMAGE_TESTS) --programs target/programs
 
 # The Helm chart, rendered by Helm 3 and 4 for each version of Kubernetes. `tests/chart/run.py --update`
 # makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.

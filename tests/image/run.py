@@ -2,13 +2,13 @@
 """Builds the image from deploy/Dockerfile and checks it, without a container engine. The only entry;
 `make test-image` calls it, as root.
 
-    tests/image/run.py --tools .tools/image-tests --programs target/image
+    tests/image/run.py --tools .tools/image-tests --programs target/programs
 
 --tools     where tests/image/fetch-tools has put its tools
 --programs  what deploy/build-static has built, a folder for each architecture
 --only      checks whose name has this in it
 
-The image stays in target/image/oci, in the layout of the Open Container Initiative.
+The image stays in target/oci, in the layout of the Open Container Initiative.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tools", type=Path, default=ROOT / ".tools/image-tests")
-    parser.add_argument("--programs", type=Path, default=ROOT / "target/image")
+    parser.add_argument("--programs", type=Path, default=ROOT / "target/programs")
     parser.add_argument("--only", default="")
     return parser.parse_args()
 
@@ -44,7 +44,7 @@ def main():
             root=ROOT,
             tools=building.Tools(options.tools.resolve(), Path(scratch)),
             programs=options.programs.resolve(),
-            layout=ROOT / "target/image/oci",
+            layout=ROOT / "target/oci",
             nats_server=ROOT / os.environ.get("NATS_SERVER", ".tools/nats-server/bin/nats-server"),
             nats_python=ROOT / os.environ.get("NATS_PY", ".tools/python"),
             revision=subprocess.run(
