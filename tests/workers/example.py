@@ -3,7 +3,7 @@
 language     one of languages.py
 subject      where the worker listens
 build        commands that build it, in its folder; may leave things behind that git ignores
-test         commands that run its own tests
+test         commands that run its own tests, of which there must be some
 run          the command that starts it. Variables that it gets: NATS_URL, and those of OpenTelemetry
 environment  more variables, for all of its commands
 ports        names of ports that nobody listens on; each is a placeholder
@@ -85,15 +85,15 @@ def read(path: Path, root: Path) -> Example:
     keys = tomllib.loads(path.read_text())
     first = next(iter(keys["connectors"]))
     samples = [Sample(**{"connector": first, **sample}) for sample in keys.pop("samples")]
+    if not keys.get("test"):
+        raise SystemExit(f"{path.name}: an example has tests of its own")
     return Example(name=path.stem, folder=root / "examples/workers" / path.stem, samples=samples, **keys)
 
 
-def all_of(root: Path, names: list[str]) -> list[Example]:
-    """Those named, else all. A folder without a file, or a file without a folder, is an error."""
+def all_of(root: Path) -> list[Example]:
+    """A folder without a file, or a file without a folder, is an error."""
     files = {path.stem: path for path in sorted((HERE / "examples").glob("*.toml"))}
     folders = {path.name for path in (root / "examples/workers").iterdir() if path.is_dir()}
     if files.keys() != folders:
         raise SystemExit(f"only one of folder and file: {sorted(files.keys() ^ folders)}")
-    if unknown := set(names) - files.keys():
-        raise SystemExit(f"no such example: {sorted(unknown)}")
-    return [read(path, root) for name, path in files.items() if not names or name in names]
+    return [read(path, root) for path in files.values()]

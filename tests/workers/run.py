@@ -4,18 +4,20 @@
 
     tests/workers/run.py --program target/release/connector-bridge [NAME ...]
 
-NAME           an example, as approval-python; all of them where none is named
+NAME           a worker, as approval-python or "docs/workers.md, Python"; all of them where none is named
 --program      the connector-bridge to run
 --nats-server  the nats-server to run
 --tools        where `make` has put what the examples need
 
 An example is a folder in examples/workers and a file in tests/workers/examples, which says how it is
 built and run, and which sign-ups it is documented to decide and how. example.py describes the file.
+The workers in docs/workers.md are taken from the page itself: page.py.
 """
 
 import argparse
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,6 +25,7 @@ import checks
 import example
 import languages
 import outcome
+import page
 import stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,14 +45,21 @@ def main() -> int:
     options = arguments()
     tools = stage.Tools(ROOT, options.program.resolve(), options.nats_server.resolve(), options.tools.resolve())
     total = outcome.Total()
-    for each in example.all_of(ROOT, options.names):
-        begun = time.monotonic()
-        missing = languages.missing(each.language)
-        if missing:
-            total.skip(f"{each.name}: not run: {each.language}, because {missing}")
-            continue
-        checks.run(each, tools, total)
-        print(f"     {each.name} took {time.monotonic() - begun:.1f} s", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        workers = [(each, {}) for each in example.all_of(ROOT)] + page.workers(ROOT, Path(folder))
+        names = [each.name for each, _ in workers]
+        if unknown := set(options.names) - set(names):
+            raise SystemExit(f"{sorted(unknown)} is none of {names}")
+        for each, files in workers:
+            if options.names and each.name not in options.names:
+                continue
+            begun = time.monotonic()
+            if missing := languages.missing(each.language):
+                total.skip(f"{each.name}: not run: {each.language}, because {missing}")
+                continue
+            checks.run(each, files, tools, total)
+            print(f"     {each.name} took {time.monotonic() - begun:.1f} s", flush=True)
+    total.check("the README shows a worker of the page", lambda: page.readme_has_the_same(ROOT))
     print(total)
     return 1 if total.failed else 0
 

@@ -1,5 +1,6 @@
 """The real programs that an example runs with: nats-server, the bridge, and the worker itself."""
 
+import contextlib
 import dataclasses
 import http.client
 import json
@@ -54,7 +55,8 @@ class Program:
         self.log = log
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True,
             )
 
     def said(self) -> str:
@@ -74,7 +76,9 @@ class Program:
             raise Fault(f"does not end:\n{self.said()}") from None
 
     def kill(self) -> None:
-        self.process.kill()
+        """With everything that it has started itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
