@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 # The key of `requests` keeps it to one per person, and so to one per call id: the same call id means
 # the same claims. No check before it could, since two workers may look at the same moment.
 TABLES = """
+PRAGMA journal_mode = WAL;  -- one write to the disk for each decision
 CREATE TABLE IF NOT EXISTS requests (
     email      TEXT PRIMARY KEY,
     call_id    TEXT NOT NULL UNIQUE,

@@ -25,6 +25,7 @@ enum Copy {
 }
 
 const DIES: &str = "import os, signal, sys, runpy
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
 from nats.micro.request import Request
 Request.respond = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 runpy.run_path(sys.argv[1], run_name='__main__')";
