@@ -45,10 +45,7 @@ def run(example: Example, files: dict[str, str], tools: Tools, total: Total) -> 
             check(sample.name, play, stage, sample)
         calls = Calls(stage)
         check("says so where it cannot decide", cannot_decide, calls)
-        if knows_worker_check(tools):
-            check("keeps the contract", worker_check, stage)
-        else:
-            total.skip(f"{example.name}: keeps the contract: this connector-bridge has no worker-check")
+        check("keeps the contract", worker_check, stage)
         if files:
             return
         check("continues the trace", trace, calls)
@@ -249,14 +246,11 @@ def stop(calls: Calls) -> None:
         expect(done == len(wanted), f"{done} effects for {len(wanted)} calls in time and one that is late")
 
 
-def knows_worker_check(tools: Tools) -> bool:
-    done = subprocess.run([tools.program, "worker-check", "--help"], capture_output=True, text=True)
-    return "not supported" not in done.stderr
-
-
 def worker_check(stage: Stage) -> None:
     """As the program itself judges it."""
     command = [stage.tools.program, "worker-check", stage.example.subject, "--server", stage.places["nats"]]
+    if subject := stage.example.effects.get("subject"):
+        command += ["--effects", subject]
     done = subprocess.run(command, capture_output=True, text=True)
     expect(done.returncode == 0, f"ends with {done.returncode}\n{done.stdout}{done.stderr}")
 
