@@ -88,7 +88,8 @@ def play(stage: Stage, sample: Sample) -> None:
         stage.start_worker()
     if sample.before:
         printed = stage.command(sample.before)
-        expect(sample.prints in printed, f"{sample.before} prints {printed!r}")
+        is_as_said = sample.prints in printed and bool(sample.prints) == bool(printed)
+        expect(is_as_said, f"{sample.before} prints {printed!r}")
     status, source, body = stage.post(sample.connector, sample.claims)
     if sample.anew:
         end = time.monotonic() + 3 * REPLAY_WINDOW_SECONDS

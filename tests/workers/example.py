@@ -16,11 +16,18 @@ probe        claims that the worker decides, with {n} in what makes the person a
 connectors   the connectors of the bridge, as in its configuration; `auth: none` where nothing is said
 samples      the documented sign-ups, in their order
 
-A sample has a `name`, the `claims` that are posted, and the `answer`: what its person gets, without
-`version` and `status`. What else it may have: `connector` (the first one else), `source` ("worker"
-else), `status` (what belongs to the action else); `before`, a command that is run first, and `prints`,
-what it prints; `restart = true`, where the worker is stopped and started first; `anew = true`, where
-the same claims are posted until the bridge no longer replays what was decided before.
+Of a sample:
+
+name         what its person gets, in words
+claims       what is posted
+answer       what comes back, without `version` and `status`
+connector    which is asked; the first one where it is left out
+source       "worker" where it is left out
+status       what belongs to the action where it is left out
+before       a command that is run first
+prints       part of what that command prints; nothing where it is left out
+restart      true: the worker is stopped and started first
+anew         true: posted until the bridge no longer replays what was decided before
 
 Placeholders in commands and variables: {scratch}, a folder that is empty at the start; {tools};
 {nats}, the URL of nats-server; those of ports.
