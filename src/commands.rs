@@ -6,6 +6,7 @@ mod demo;
 mod schema;
 mod send;
 mod serve;
+mod worker_check;
 
 use std::{
     fmt,
@@ -37,6 +38,19 @@ Usage:
   connector-bridge demo [--once] [--nats-server PATH]
       starts a nats-server, an example worker and the bridge, and plays sample
       sign-ups; with --once it ends after them
+  connector-bridge worker-check SUBJECT [--server URL]
+                        [--credentials-file F | --nkey-file F | --token-file F |
+                        --user U --password-file F] [--ca F] [--cert F --key F]
+                        [--protocol P] [--step S] [--connector NAME]
+                        [--claims FILE] [--deadline D] [--burst N] [--wait D]
+                        [--effects SUBJECT] [--format text|json]
+      plays the bridge: sends the worker on SUBJECT every kind of call, and says
+      row by row whether its replies keep the contract
+      (defaults: --server nats://127.0.0.1:4222; connector, protocol and step as
+      in connectors.NAME.STEP, else worker-check, entra, before-create; sample
+      claims; the protocol's deadline; --burst 200; --wait 5s for a worker to
+      start; with --effects it counts the messages that the worker publishes for
+      each effect)
   connector-bridge schema [config|decision|call]
       prints a JSON Schema
   connector-bridge --help | --version
@@ -131,9 +145,7 @@ fn dispatch(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             "send" => send::run(arguments),
             "demo" => demo::run(arguments),
             "schema" => schema::run(arguments),
-            command @ "worker-check" => {
-                Err(Failure::Usage(format!("{command} is not supported by this version")))
-            }
+            "worker-check" => worker_check::run(arguments),
             other => Err(Failure::Usage(format!("unknown command {other:?}"))),
         },
         Some(Arg::Long("help") | Arg::Short('h')) => {
@@ -158,6 +170,19 @@ fn print(text: &str) {
 /// Options that take a value: `--name VALUE` or `--name=VALUE`.
 fn file(arguments: &mut lexopt::Parser) -> Result<PathBuf, Failure> {
     Ok(arguments.value()?.into())
+}
+
+/// Both values, or none.
+fn both<T, U>(
+    options: &str,
+    first: Option<T>,
+    second: Option<U>,
+) -> Result<Option<(T, U)>, Failure> {
+    match (first, second) {
+        (Some(first), Some(second)) => Ok(Some((first, second))),
+        (None, None) => Ok(None),
+        (_, _) => Err(Failure::Usage(format!("{options} go together"))),
+    }
 }
 
 fn read_config(file: Option<&Path>) -> Result<Config, Failure> {

@@ -25,6 +25,7 @@ pub use self::{
     nats::{NatsAuth, NatsSettings},
     section::Fault,
     traces::{TraceSettings, TraceTransport},
+    units::duration,
 };
 use crate::domain::connector::Connector;
 

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod decisions;
+mod direct;
 mod discovery;
 mod link;
 mod requests;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use self::{bucket::Bucket, requests::TOKEN_MARK, rights::Missing, store::Health};
 pub use self::{
     decisions::{CHANGES_MAX, Decisions},
+    direct::{Direct, Heard, Incoming, Other, Outgoing},
     discovery::{WORKERS_ASKED_EVERY, count_workers},
     link::Link,
     rights::check_rights,
@@ -178,13 +180,19 @@ fn reply(pipeline: &Pipeline<NatsWire>, message: async_nats::Message) {
     let Some(token) = message.subject.rsplit('.').next() else { return };
     let of_request = token.strip_prefix(TOKEN_MARK);
     let Ok(number) = u64::from_str_radix(of_request.unwrap_or(token), 16) else { return };
-    let arrival = match message.status {
+    let is_of_request = of_request.is_some();
+    let arrival = arrival(message);
+    match is_of_request {
+        true => pipeline.wire().answer(Token(number), arrival),
+        false => pipeline.deliver(Token(number), arrival),
+    }
+}
+
+/// What came for a message.
+fn arrival(message: async_nats::Message) -> Arrival {
+    match message.status {
         Some(StatusCode::NO_RESPONDERS) => Arrival::NoResponders,
         Some(_) | None => Arrival::Reply(read(message.payload, message.headers.as_ref())),
-    };
-    match of_request {
-        Some(_) => pipeline.wire().answer(Token(number), arrival),
-        None => pipeline.deliver(Token(number), arrival),
     }
 }
 

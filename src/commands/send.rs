@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lexopt::{Arg, ValueExt};
 
 use super::{
-    Failure,
+    Failure, both,
     caller::{Caller, Heard, Seen},
     file, print, runtime,
 };
@@ -16,9 +16,6 @@ use crate::{
 
 const ANSWER_SOURCE: &str = "connector-answer-source";
 const CALL_ID: &str = "connector-call-id";
-
-/// As the caller's documentation shows them.
-const SAMPLE_CLAIMS: &str = r#"{"email":"johnsmith@fabrikam.onmicrosoft.com","identities":[{"signInType":"federated","issuer":"facebook.com","issuerAssignedId":"0123456789"}],"displayName":"John Smith","givenName":"John","surname":"Smith","jobTitle":"Supplier","streetAddress":"1000 Microsoft Way","city":"Seattle","postalCode":"12345","state":"Washington","country":"United States","ui_locales":"en-US"}"#;
 
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let (mut url, mut protocol, mut step) = (None, "entra".to_owned(), "before-create".to_owned());
@@ -66,7 +63,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let own = both("--cert and --key", cert, key)?;
     let tls = is_secure.then(|| tls(ca.as_deref(), own.as_ref())).transpose()?;
     let claims = match claims {
-        None => SAMPLE_CLAIMS.as_bytes().to_vec(),
+        None => step.sample.as_bytes().to_vec(),
         Some(file) => read(&file)?,
     };
     if let Err(fault) = Object::parse(&claims) {
@@ -94,19 +91,6 @@ impl Wanted {
             Wanted::Answer => true,
             Wanted::Decision => source.is_some_and(|source| decided.contains(&source)),
         }
-    }
-}
-
-/// Both values, or none.
-fn both<T, U>(
-    options: &str,
-    first: Option<T>,
-    second: Option<U>,
-) -> Result<Option<(T, U)>, Failure> {
-    match (first, second) {
-        (Some(first), Some(second)) => Ok(Some((first, second))),
-        (None, None) => Ok(None),
-        (_, _) => Err(Failure::Usage(format!("{options} go together"))),
     }
 }
 

@@ -21,7 +21,7 @@ const DURATIONS: [(&str, u64); 5] =
 const SIZES: [(&str, u64); 3] = [("KiB", 1024), ("MiB", 1024 * 1024), ("B", 1)];
 
 /// A number with `ms`, `s`, `m`, `h` or `d`, within `bounds`.
-pub(super) fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
+pub fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
     move |text| {
         let ms = quantity(text, &DURATIONS)
             .ok_or_else(|| format!("{text:?} is not a number with ms, s, m, h or d"))?;

@@ -19,8 +19,9 @@ const ANSWERS_MAX: usize = 1_000;
 
 pub(super) const ASK: &str = "$SRV.INFO";
 
+/// A service that answers.
 #[derive(Deserialize)]
-struct Info {
+pub(super) struct Info {
     id: String,
     #[serde(default)]
     endpoints: Vec<Endpoint>,
@@ -49,7 +50,7 @@ pub async fn count_workers(pipeline: Arc<Pipeline<NatsWire>>, lanes: Vec<Arc<Lan
     }
 }
 
-async fn ask(wire: &NatsWire) -> Option<Vec<Info>> {
+pub(super) async fn ask(wire: &NatsWire) -> Option<Vec<Info>> {
     let client = wire.client()?;
     let inbox = client.new_inbox();
     let answers = client.subscribe(inbox.clone()).await.ok()?;
@@ -62,7 +63,8 @@ async fn ask(wire: &NatsWire) -> Option<Vec<Info>> {
     Some(collect.await)
 }
 
-fn count(services: &[Info], subject: &Subject) -> i64 {
+/// How many of them have an endpoint on `subject`.
+pub(super) fn count(services: &[Info], subject: &Subject) -> i64 {
     let serves = |service: &&Info| {
         service.endpoints.iter().any(|endpoint| subject.matches(&endpoint.subject))
     };

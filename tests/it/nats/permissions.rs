@@ -117,7 +117,7 @@ async fn with_these_rights_everything_works_and_nothing_is_refused() {
     let files = Folder::new();
     let mut service = python();
     service
-        .arg(example("deduplicate-python/worker.py"))
+        .arg(example("approval-python/worker.py"))
         .env("NATS_URL", server.url().replace("//", "//worker:secret@"))
         .env("DATABASE", files.0.join("requests.db"));
     let service = Program::spawn(service);

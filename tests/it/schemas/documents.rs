@@ -13,7 +13,15 @@ fn documents() -> Vec<(String, String)> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| format!("docs/{}", name.to_str().unwrap()));
     let names = names.filter(|name| name.ends_with(".md")).chain(["README.md".to_owned()]);
+    let names = names.chain(examples());
     names.map(|name| (name.clone(), read(&name))).collect()
+}
+
+/// The readmes of the example workers.
+fn examples() -> impl Iterator<Item = String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/workers");
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| format!("examples/workers/{}/README.md", name.to_str().unwrap()))
 }
 
 /// The fenced blocks of a document in this language.
