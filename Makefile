@@ -44,13 +44,17 @@ ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -
 PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
 
 .PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers fuzz fmt \
-	clippy doc unit demo-once deny advisories sbom build programs clean
+	clippy doc unit demo-once deny advisories sbom tools build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
 test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
 	test-workers demo-once deny sbom
+
+# Everything that tests fetch; `make test` fetches it too, each when it is needed.
+tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
+	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
 
 build:
 	cargo build --release --locked --bin connector-bridge
