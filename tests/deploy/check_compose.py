@@ -72,7 +72,7 @@ def every_mounted_file_is_there(deploy):
             if not context.is_dir():
                 yield f"{name}: {context} is not there"
             if not recipe.is_file():
-                yield (Note if name == "bridge" else str)(f"{recipe} is not there")
+                yield f"{recipe} is not there"
             elif name == "worker":
                 copied = re.findall(r"^COPY (\S+) ", recipe.read_text(), re.M)
                 yield from (f"{recipe.name}: {each} is not in {context}" for each in copied if not list(context.glob(each)))
