@@ -55,10 +55,11 @@ Usage:
       prints a JSON Schema
   connector-bridge --help | --version
 
-Exit codes: 0 done, 64 command line, 69 an address cannot be bound,
-70 internal, 78 configuration. send: 1 where the answer breaks the contract
-or, with --decided, no worker decided; demo --once: 1 where a sign-up came out
-otherwise than it should.
+Exit codes: 0 done, 64 command line, 69 an address cannot be bound (for
+worker-check: NATS cannot be reached, or refuses something), 70 internal, 78
+configuration. send: 1 where the answer breaks the contract or, with --decided,
+no worker decided; worker-check: 1 where a row fails; demo --once: 1 where a
+sign-up came out otherwise than it should.
 ";
 
 /// How a command ended otherwise than well.
@@ -68,7 +69,7 @@ pub enum Failure {
     Usage(String),
     /// The configuration, or a file that it names, is wrong.
     Config(String),
-    /// A listen address cannot be bound.
+    /// A listen address cannot be bound, or a server is not there.
     Unavailable(String),
     /// Something that should never fail.
     Internal(String),

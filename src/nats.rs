@@ -29,7 +29,7 @@ use self::{bucket::Bucket, requests::TOKEN_MARK, rights::Missing, store::Health}
 pub use self::{
     decisions::{CHANGES_MAX, Decisions},
     direct::{Direct, Heard, Incoming, Other, Outgoing},
-    discovery::{WORKERS_ASKED_EVERY, count_workers},
+    discovery::{ANSWERS_WITHIN, WORKERS_ASKED_EVERY, count, count_workers},
     link::Link,
     rights::check_rights,
     store::keep_store,
@@ -109,6 +109,11 @@ impl NatsWire {
         self.missing_rights.get()
     }
 
+    /// Where what comes for a message has to go.
+    fn reply_to(&self, token: Token) -> String {
+        format!("{}{:016x}", self.inbox, token.0)
+    }
+
     /// The name of this process in reply subjects.
     fn instance(&self) -> &str {
         self.inbox.trim_end_matches('.').rsplit('.').next().unwrap_or_default()
@@ -143,7 +148,7 @@ impl Wire for NatsWire {
 
     async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
         let subject = message.connector.subject.to_string();
-        let reply = format!("{}{:016x}", self.inbox, token.0);
+        let reply = self.reply_to(token);
         let headers = headers(&message).map_err(|_| NotSent)?;
         let client = self.client().ok_or(NotSent)?;
         let sent = client.publish_with_reply_and_headers(subject, reply, headers, message.body);

@@ -11,7 +11,6 @@ use super::{CALL_ID, NatsWire, arrival, discovery, link::Connection};
 use crate::{
     clock,
     config::Config,
-    domain::connector::Subject,
     inbox::{Arrival, Token},
     secrets::Secrets,
     wire::{Message, NotSent, Wire},
@@ -75,9 +74,11 @@ impl Outgoing {
         self.0.publish(token, message).await
     }
 
-    /// How many NATS services have an endpoint on `subject`.
-    pub async fn workers(&self, subject: &Subject) -> i64 {
-        discovery::ask(&self.0).await.map_or(0, |services| discovery::count(&services, subject))
+    /// Asks all NATS services who they are.
+    pub async fn ask_for_services(&self, token: Token) -> Result<(), NotSent> {
+        let client = self.0.client().ok_or(NotSent)?;
+        let asked = client.publish_with_reply(discovery::ASK, self.0.reply_to(token), Bytes::new());
+        asked.await.map_err(|_| NotSent)
     }
 }
 
@@ -96,7 +97,7 @@ impl Incoming {
     }
 
     /// The next that comes. Nothing is lost where this is dropped.
-    pub async fn heard(&mut self) -> Heard {
+    async fn heard(&mut self) -> Heard {
         let Self { connection, inbox, other } = self;
         loop {
             let other = async {

@@ -227,7 +227,17 @@ impl Plan<'_> {
         let first = self.call(&self.base.clone().of_person("repeated").body())?;
         let second_attempt = Call { attempt: 2, ..first.clone() };
         let calls = vec![first.clone(), first, second_attempt];
-        self.add("repeat", "the same call", Owes::SameDecision, Pace::OneByOne, calls);
+        self.add(
+            "repeat",
+            "the same call again and again",
+            Owes::SameDecision,
+            Pace::OneByOne,
+            calls,
+        );
+        let unseen = self.call(&self.base.clone().of_person("unseen").body())?;
+        let unseen = vec![Call { attempt: 2, ..unseen }];
+        let sent = "attempt 2 of a call that never came";
+        self.add("unseen", sent, Owes::Decision, Pace::OneByOne, unseen);
         let call = self.call(&self.base.clone().of_person("at-once").body())?;
         let calls = vec![call.clone(), call];
         let sent = "the same call twice at once";
@@ -260,5 +270,73 @@ impl Plan<'_> {
         let sent = format!("{burst} sign-ups at once");
         self.add("burst", &sent, Owes::Decision, Pace::AtOnce, calls);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn cases(step: &str, claims: Option<&str>) -> Vec<Case> {
+        let text =
+            format!("connectors: {{c: {{{step}, auth: none, fallback: {{default: refuse}}}}}}");
+        let connector = Config::parse(&text).unwrap().connectors.remove(0).connector;
+        let base = claims.unwrap_or(connector.step.sample);
+        plan(&connector, &HashKey::public(), base.as_bytes(), 3).unwrap()
+    }
+
+    #[test]
+    fn every_step_of_every_protocol_is_sent_the_own_one_first_and_as_it_was_given() {
+        let steps: BTreeSet<_> = PROTOCOLS
+            .into_iter()
+            .flat_map(|protocol| protocol.steps.iter().map(|step| (protocol.name, step.name)))
+            .collect();
+        for (protocol, step) in &steps {
+            let given = r#"{"email" : "a@b.example", "n": 1.0}"#;
+            let cases = cases(&format!("protocol: {protocol}, step: {step}"), Some(given));
+            let own = &cases[0].calls[0];
+            assert_eq!((own.protocol.name, own.step.name), (*protocol, *step));
+            assert_eq!(own.body, given);
+            let of_steps = cases.iter().filter(|case| case.id.starts_with("step."));
+            let sent: Vec<_> = of_steps.map(|case| &case.calls[0]).collect();
+            assert_eq!(sent.len(), steps.len());
+            let sent: BTreeSet<_> =
+                sent.iter().map(|call| (call.protocol.name, call.step.name)).collect();
+            assert_eq!(sent, steps);
+        }
+    }
+
+    #[test]
+    fn only_what_belongs_together_has_the_same_call_id_and_all_but_one_body_is_claims() {
+        for claims in [None, Some(r#"{"signInName":"x"}"#)] {
+            let cases = cases("protocol: entra, step: before-create", claims);
+            let mut seen = BTreeSet::new();
+            for case in &cases {
+                let ids: BTreeSet<CallId> = case.calls.iter().map(|call| call.id).collect();
+                let count = if case.owes == Owes::SameDecision { 1 } else { case.calls.len() };
+                assert_eq!(ids.len(), count, "{}", case.id);
+                // Without an address there is little to leave out.
+                let is_new = ids.iter().all(|id| seen.insert(*id));
+                assert!(is_new || claims.is_some(), "{}", case.id);
+                for call in &case.calls {
+                    let is_json = Object::parse(&call.body).is_ok();
+                    assert_eq!(is_json, case.id != "not-json", "{}", case.id);
+                }
+            }
+            let names: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
+            assert_eq!(names.len(), cases.len());
+        }
+    }
+
+    #[test]
+    fn bodies_are_as_large_as_a_bridge_lets_them_be() {
+        let cases = cases("protocol: entra, step: before-create", None);
+        let largest = cases.iter().flat_map(|case| &case.calls).map(|call| call.body.len()).max();
+        assert_eq!(largest, Some(65_536));
+        let empty = cases.iter().find(|case| case.id == "claims.none").unwrap();
+        assert_eq!(empty.calls[0].body, "{}");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         trace_context::{SpanRef, TraceContext},
     },
     inbox::{Arrival, Token},
-    nats::{Direct, Heard, Incoming, Other, Outgoing},
+    nats::{self, ANSWERS_WITHIN, Direct, Heard, Incoming, Other, Outgoing},
     random::Random,
     wire::Message,
 };
@@ -57,7 +57,8 @@ struct Log {
 /// A message that was sent.
 struct Sent {
     at: Instant,
-    call: CallId,
+    /// None where it was no call.
+    call: Option<CallId>,
     seen: Seen,
 }
 
@@ -72,7 +73,8 @@ pub(super) async fn play(options: &Options, cases: &[Case]) -> Result<Record, Fa
     let server = &options.server;
     let unavailable = |why: String| Failure::Unavailable(format!("{server}: {why}"));
     let connected = Direct::connect(&options.config, &options.secrets).await;
-    let Direct { outgoing, mut incoming } = connected.map_err(unavailable)?;
+    let cannot = |why: String| unavailable(format!("no connection: {why}"));
+    let Direct { outgoing, mut incoming } = connected.map_err(cannot)?;
     if let Some(effects) = &options.effects {
         incoming.listen(effects).await.map_err(unavailable)?;
     }
@@ -83,19 +85,15 @@ pub(super) async fn play(options: &Options, cases: &[Case]) -> Result<Record, Fa
 
 impl Play<'_> {
     async fn all(mut self, cases: &[Case]) -> Result<Record, String> {
-        let mut turns = Vec::new();
-        let mut services = (0, 0);
-        let mut found_nobody = false;
+        let mut turns: Vec<Turn> = Vec::new();
+        let mut asked = None;
         for case in cases {
             let turn = match turns.is_empty() {
                 true => self.first(case).await?,
                 false => self.turn(case).await?,
             };
-            if turns.is_empty() {
-                found_nobody = turn.afterwards == Afterwards::Gone;
-                if !found_nobody {
-                    services.0 = self.workers().await?;
-                }
+            if turns.is_empty() && turn.afterwards != Afterwards::Gone {
+                asked = Some(self.ask_for_services().await?);
             }
             let is_over = matches!(turn.afterwards, Afterwards::Silent | Afterwards::Gone);
             turns.push(turn);
@@ -103,9 +101,11 @@ impl Play<'_> {
                 break;
             }
         }
-        if !found_nobody {
-            self.listen(self.silence()).await?;
-            services.1 = self.workers().await?;
+        let mut services = None;
+        if let Some(before) = asked {
+            let after = self.ask_for_services().await?;
+            self.listen(self.silence().max(ANSWERS_WITHIN)).await?;
+            services = Some((self.services(before), self.services(after)));
         }
         let Log { sent, effects } = self.log;
         let seen = |token: usize| sent.get(token).map(|sent| sent.seen.clone());
@@ -114,7 +114,6 @@ impl Play<'_> {
             afterwards,
         });
         let effects = self.options.effects.is_some().then_some(effects);
-        let services = (!found_nobody).then_some(services);
         Ok(Record { played: played.collect(), services, effects })
     }
 
@@ -242,7 +241,7 @@ impl Play<'_> {
         let taken = self.outgoing.send(Token(token as u64), message).await;
         taken.map_err(|_| format!("a message of {bytes} bytes was not taken"))?;
         let seen = Seen { limit: deadline.left(now), nobody: false, replies: Vec::new() };
-        self.log.sent.push(Sent { at: now, call: id, seen });
+        self.log.sent.push(Sent { at: now, call: Some(id), seen });
         Ok(token)
     }
 
@@ -259,22 +258,27 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// How many NATS services serve the subject; listens meanwhile.
-    async fn workers(&mut self) -> Result<i64, String> {
-        let connector = &self.options.connector;
-        let asked = self.outgoing.workers(&connector.subject);
-        tokio::pin!(asked);
-        loop {
-            tokio::select! {
-                workers = &mut asked => return Ok(workers),
-                heard = self.incoming.heard() => self.log.note(heard, connector)?,
-            }
-        }
+    /// Asks all NATS services who they are. Returns the token of the question.
+    async fn ask_for_services(&mut self) -> Result<usize, String> {
+        let token = self.log.sent.len();
+        let asked = self.outgoing.ask_for_services(Token(token as u64)).await;
+        asked.map_err(|_| "a question was not taken".to_owned())?;
+        let seen = Seen { limit: ANSWERS_WITHIN, nobody: false, replies: Vec::new() };
+        self.log.sent.push(Sent { at: clock::now(), call: None, seen });
+        Ok(token)
+    }
+
+    /// How many of those who answered serve the subject.
+    fn services(&self, token: usize) -> i64 {
+        let answers = self.log.sent.get(token).into_iter().flat_map(|sent| &sent.seen.replies);
+        let answers = answers.map(|(_, answer)| &answer.payload);
+        nats::count(answers, &self.options.connector.subject)
     }
 
     /// How long nothing comes before it is taken for silence.
     fn silence(&self) -> Duration {
-        let replies = self.log.sent.iter().flat_map(|sent| &sent.seen.replies);
+        let calls = self.log.sent.iter().filter(|sent| sent.call.is_some());
+        let replies = calls.flat_map(|sent| &sent.seen.replies);
         let slowest = replies.map(|(took, _)| *took).max().unwrap_or_default();
         (slowest * SILENCE_TIMES).clamp(SILENCE_MIN, SILENCE_MAX)
     }
@@ -320,7 +324,7 @@ impl Log {
                 }
             }
         };
-        let call = self.sent.iter().map(|sent| sent.call).find(names);
+        let call = self.sent.iter().filter_map(|sent| sent.call).find(names);
         Effect { call, subject, message_id }
     }
 

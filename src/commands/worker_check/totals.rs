@@ -91,3 +91,86 @@ fn effects(effects: &Effects<'_>, unnamed: usize, repeated: Option<CallId>) -> V
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::{record::Effect, verdict::Level},
+        *,
+    };
+    use crate::domain::{call_id::HashKey, json::Object, reply::Reply};
+
+    fn id(number: usize) -> CallId {
+        let claims = format!(r#"{{"number":{number}}}"#);
+        CallId::of(&HashKey::public(), "c", &Object::parse(claims.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn two_replies_to_a_call_fail_and_an_acknowledgement_is_told_apart() {
+        let call = |replies: &[&str]| {
+            let reply = |text: &&str| {
+                let reply = Reply { payload: (*text).to_owned().into(), ..Reply::default() };
+                (Duration::ZERO, reply)
+            };
+            let replies = replies.iter().map(reply).collect();
+            Seen { limit: Duration::from_secs(1), nobody: false, replies }
+        };
+        let (one, two, none) = (call(&["{}"]), call(&["{}", "[]"]), call(&[]));
+        let stored = call(&["{}", r#"{"stream":"S","seq":1}"#]);
+        let decided = call(&[r#"{"action":"Continue","stream":"S","seq":1}"#]);
+        for (calls, level, reason) in [
+            (vec![&one, &none, &decided], Level::Pass, "ok"),
+            (vec![&one, &two], Level::Fail, "several_replies"),
+            (vec![&one, &two, &stored], Level::Fail, "jetstream_ack"),
+        ] {
+            let found = replies(&calls);
+            assert_eq!((found.level, found.reason), (level, reason));
+        }
+    }
+
+    #[test]
+    fn services_that_are_lost_fail_and_a_plain_subscriber_is_a_note() {
+        for (counts, level, reason) in [
+            ((2, 2), Level::Pass, "ok"),
+            ((1, 2), Level::Pass, "ok"),
+            ((2, 1), Level::Fail, "service_lost"),
+            ((1, 0), Level::Fail, "service_lost"),
+            ((0, 0), Level::Note, "no_service"),
+        ] {
+            let found = services(counts);
+            assert_eq!((found.level, found.reason), (level, reason), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn effects_are_counted_by_call_and_subject() {
+        let effect = |call: Option<usize>, subject: &str, message_id: Option<String>| Effect {
+            call: call.map(id),
+            subject: subject.to_owned(),
+            message_id,
+        };
+        let plain = |call, subject| effect(Some(call), subject, None);
+        let named =
+            |call, with: &str| effect(Some(call), "e.a", Some(format!("{}{with}", id(call))));
+        let other = || effect(Some(1), "e.a", Some("same".to_owned()));
+        let rows: [(Vec<Effect>, &[&str]); 9] = [
+            (vec![plain(1, "e.a"), plain(2, "e.a")], &["ok"]),
+            (vec![plain(1, "e.a"), plain(1, "e.b")], &["ok"]),
+            (vec![plain(1, "e.a"), plain(1, "e.a")], &["effect_repeated"]),
+            (vec![named(1, "-mail"), named(1, "-mail")], &["effect_dropped_by_stream"]),
+            (vec![named(1, "-1"), named(1, "-2")], &["effect_repeated"]),
+            (vec![other(), other()], &["effect_repeated"]),
+            (vec![plain(1, "e.a"), effect(None, "e.a", None)], &["effect_unnamed"]),
+            (vec![plain(2, "e.a")], &["effect_unseen"]),
+            (vec![], &["effect_unseen"]),
+        ];
+        for (seen, reasons) in rows {
+            let unnamed = seen.iter().filter(|effect| effect.call.is_none()).count();
+            let found = effects(&Effects::count(&seen), unnamed, Some(id(1)));
+            let found: Vec<&str> = found.iter().map(|finding| finding.reason).collect();
+            assert_eq!(found, reasons);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use async_nats::{Client, HeaderMap, Message};
 use futures_util::{StreamExt, future::join_all};
 
 use crate::support::{
-    process::{Program, example, python},
+    process::{Program, example, python, run},
     real::{Answer, Bridge, Folder, NatsServer, SOON, until},
 };
 
@@ -315,4 +315,13 @@ async fn a_copy_that_is_told_to_stop_decides_what_it_has_and_exits_with_0() {
     let ended = copy.ended().await;
     assert_eq!((ended.code, &*ended.err), (Some(0), ""), "{ended:?}");
     workers.assert_one_effect_for_each_of(200);
+}
+
+#[tokio::test]
+async fn it_passes_a_check_from_outside() {
+    let workers = Workers::start([Copy::AsItIs, Copy::AsItIs]).await;
+    let url = workers.server.url();
+    let ended = run(&["worker-check", SUBJECT, "--server", &url, "--burst", "20"]).await;
+    assert_eq!((ended.code, &*ended.err), (Some(0), ""), "{}", ended.out);
+    assert!(ended.out.contains("services with an endpoint on the subject: 2"), "{}", ended.out);
 }
