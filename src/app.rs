@@ -148,6 +148,7 @@ impl App {
             read_timeout: config.read_timeout,
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
+            watchers: Vec::new(),
         };
         let (stop, stopping) = lifecycle::new();
         let stopping_admin = stopping.clone();

@@ -268,6 +268,7 @@ impl Bridge {
             read_timeout: config.read_timeout,
             scheme: "http",
             traces: Traces::new(None, Callers::AreLinked),
+            watchers: Vec::new(),
         };
         Self { front: Arc::new(front), metrics, lanes }
     }
