@@ -36,7 +36,7 @@ Usage:
   connector-bridge demo [--once] [--nats-server PATH]
       starts a nats-server, an example worker and the bridge, and plays sample
       sign-ups; with --once it ends after them
-  connector-bridge schema [config|decision|call]
+  connector-bridge schema [config|decision|call|event]
       prints a JSON Schema
   connector-bridge --help | --version
 

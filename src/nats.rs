@@ -7,6 +7,7 @@
 mod bucket;
 mod decisions;
 mod discovery;
+mod events;
 mod link;
 mod requests;
 mod rights;
@@ -108,7 +109,7 @@ impl NatsWire {
     }
 
     /// The name of this process in reply subjects.
-    fn instance(&self) -> &str {
+    pub fn instance(&self) -> &str {
         self.inbox.trim_end_matches('.').rsplit('.').next().unwrap_or_default()
     }
 
