@@ -15,8 +15,10 @@ use tower_service::Service;
 
 use crate::{
     admin::{self, Admin},
+    call::Watcher,
     clock,
     config::{CallStore, Config, ConfigError},
+    events::Events,
     http::{
         Endpoint, Front,
         connection::Progress,
@@ -84,6 +86,7 @@ pub struct App {
     link: nats::Link,
     wire: Arc<NatsWire>,
     decisions: Decisions,
+    events: Option<Events<NatsWire>>,
     secrets: Secrets,
     listener: std::net::TcpListener,
     admin_listener: std::net::TcpListener,
@@ -138,6 +141,11 @@ impl App {
             let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
             (lane.connector.name.as_str().into(), endpoint)
         });
+        let events = config.events.clone().map(|rules| {
+            let instance = config.instance.clone().unwrap_or_else(|| wire.instance().to_owned());
+            Events::new(Arc::clone(&wire), rules, instance, metrics.clone())
+        });
+        let watcher = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
         let front = Front {
             pipeline: Arc::clone(&pipeline),
             endpoints: endpoints.collect(),
@@ -148,6 +156,7 @@ impl App {
             read_timeout: config.read_timeout,
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
+            watchers: events.clone().map(watcher).into_iter().collect(),
         };
         let (stop, stopping) = lifecycle::new();
         let stopping_admin = stopping.clone();
@@ -168,6 +177,7 @@ impl App {
             link,
             wire,
             decisions,
+            events,
             secrets,
             listener,
             admin_listener,
@@ -244,7 +254,7 @@ impl App {
             for helper in helpers {
                 drop(helper.await);
             }
-            pipeline.flush().await;
+            tokio::join!(pipeline.flush(), flush_events(self.events, times.ends));
             flush_spans(front, times.ends).await;
             Ok::<_, io::Error>(())
         };
@@ -259,6 +269,14 @@ impl App {
             None => tracing::warn!("stopped with connections open: shutdown_grace is over"),
         }
         Ok(())
+    }
+}
+
+/// Waits for the last records of decisions, but leaves time for what comes after them.
+async fn flush_events(events: Option<Events<NatsWire>>, ends: Instant) {
+    let now = clock::now();
+    if let Some(events) = events {
+        events.flush(now + ends.saturating_duration_since(now) / 2).await;
     }
 }
 

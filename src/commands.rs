@@ -51,7 +51,7 @@ Usage:
       claims; the protocol's deadline; --burst 200; --wait 5s for a worker to
       start; with --effects it counts the messages that the worker publishes for
       each effect)
-  connector-bridge schema [config|decision|call]
+  connector-bridge schema [config|decision|call|event]
       prints a JSON Schema
   connector-bridge --help | --version
 

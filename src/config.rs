@@ -5,6 +5,7 @@
 mod auth;
 mod connectors;
 mod effective;
+mod events;
 mod nats;
 mod section;
 mod traces;
@@ -22,12 +23,13 @@ use self::{
 };
 pub use self::{
     auth::{AuthSettings, BasicSettings, CredentialSettings},
+    events::instance,
     nats::{NatsAuth, NatsSettings},
     section::Fault,
     traces::{TraceSettings, TraceTransport},
     units::duration,
 };
-use crate::domain::connector::Connector;
+use crate::domain::{connector::Connector, event::EventRules};
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -60,6 +62,10 @@ pub struct Config {
     pub traces: Option<TraceSettings>,
     /// The retry memory.
     pub calls: CallsSettings,
+    /// Records of decisions, where they are published.
+    pub events: Option<EventRules>,
+    /// The name of this replica in them. Not in the file: the variable `HOSTNAME`.
+    pub instance: Option<String>,
     /// The connectors, by name.
     pub connectors: Vec<ConnectorSettings>,
 }
@@ -207,9 +213,7 @@ impl Config {
     }
 
     fn read(root: Section<'_>) -> Self {
-        for key in ["playground_listen", "events"] {
-            root.refuse(key, NOT_YET);
-        }
+        root.refuse("playground_listen", NOT_YET);
         let (tls, forwarded) = (tls(&root), forwarded(&root));
         let certificates = match &tls {
             Some(Tls { has_client_ca: true, .. }) => Certificates::Come,
@@ -221,6 +225,7 @@ impl Config {
         if listen == admin && listen.port() != 0 {
             root.fault("admin_listen", "is the same address as listen");
         }
+        let connectors = connectors::read(&root, certificates);
         let config = Self {
             listen,
             admin_listen: admin,
@@ -246,7 +251,9 @@ impl Config {
             }),
             traces: None,
             calls: calls(&root),
-            connectors: connectors::read(&root, certificates),
+            events: events::read(&root, &connectors),
+            instance: None,
+            connectors,
             tls: tls.and_then(|tls| tls.settings),
             forwarded,
         };

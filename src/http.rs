@@ -31,14 +31,11 @@ use self::{
     refusal::Refusal,
 };
 use crate::{
-    call::Call,
+    call::{Call, Finished, Watcher},
     clock,
     domain::{
-        call_id::HashKey,
-        credentials::AuthFailure,
-        outcome::{Outcome, Reason},
-        problem::Problem,
-        trace_context::TraceContext,
+        call_id::HashKey, credentials::AuthFailure, deadline::milliseconds, outcome::Reason,
+        problem::Problem, trace_context::TraceContext,
     },
     lane::Lane,
     metrics::{Metrics, Traced},
@@ -88,6 +85,8 @@ pub struct Front<W> {
     pub scheme: &'static str,
     /// Makes spans.
     pub traces: Traces,
+    /// Are told of the end of every call.
+    pub watchers: Vec<Watcher>,
 }
 
 impl<W: Wire> Front<W> {
@@ -126,16 +125,16 @@ impl<W: Wire> Front<W> {
             Err(refusal) => return self.refuse(Some((endpoint, &span)), progress, refusal),
         };
         // A task of its own: a caller that hangs up drops this future, but not the decision.
-        let (pipeline, task_call) = (Arc::clone(&self.pipeline), Arc::clone(&call));
+        let (front, task_call) = (Arc::clone(self), Arc::clone(&call));
         let task = tokio::spawn(async move {
-            let answered = pipeline.run(&task_call).await;
-            finish(&task_call, &answered.outcome);
+            let answered = front.pipeline.run(&task_call).await;
+            front.finish(&task_call, &answered);
             answered
         });
-        let Answered { outcome, receipt } = task.await.unwrap_or_else(|_| {
-            let outcome = self.pipeline.fallback(&call, Reason::WorkerError);
-            finish(&call, &outcome);
-            Answered { outcome, receipt: None }
+        let Answered { outcome, receipt, .. } = task.await.unwrap_or_else(|_| {
+            let answered = Answered::alone(self.pipeline.fallback(&call, Reason::WorkerError));
+            self.finish(&call, &answered);
+            answered
         });
         let body = AnswerBody::new(outcome.answer.body.clone(), receipt, progress);
         let mut response = Response::new(body);
@@ -290,29 +289,31 @@ impl<W: Wire> Front<W> {
         }
         response
     }
-}
 
-/// Counts and logs the end of a call. Nothing returns past this.
-fn finish(call: &Call, outcome: &Outcome) {
-    let taken = clock::now() - call.arrived;
-    let traced = call.span.recorded().map(|trace_id| Traced { trace_id, at: clock::wall() });
-    call.lane.metrics.answered(outcome, taken, traced);
-    call.span.answered(outcome);
-    let connector = call.lane.connector.name.as_str();
-    let action = outcome.answer.action.map_or("none", |action| action.label());
-    let reason = outcome.reason.map(Reason::label);
-    let (status, ms) = (outcome.answer.status, milliseconds(taken));
-    tracing::info!(
-        connector,
-        call_id = %call.id,
-        action,
-        source = outcome.source.label(),
-        reason,
-        status,
-        ms,
-        trace_id = %call.span.trace_id(),
-        "answered"
-    );
+    /// Counts and logs the end of a call, and tells of it. Nothing returns past this.
+    fn finish(&self, call: &Call, Answered { outcome, round, .. }: &Answered) {
+        let (taken, at) = (clock::now() - call.arrived, clock::wall());
+        let traced = call.span.recorded().map(|trace_id| Traced { trace_id, at });
+        call.lane.metrics.answered(outcome, taken, traced);
+        call.span.answered(outcome);
+        let connector = call.lane.connector.name.as_str();
+        let action = outcome.answer.action.map_or("none", |action| action.label());
+        let reason = outcome.reason.map(Reason::label);
+        let (status, ms) = (outcome.answer.status, milliseconds(taken));
+        tracing::info!(
+            connector,
+            call_id = %call.id,
+            action,
+            source = outcome.source.label(),
+            reason,
+            status,
+            ms,
+            trace_id = %call.span.trace_id(),
+            "answered"
+        );
+        let finished = Finished { call, outcome, round: *round, taken, at };
+        self.watchers.iter().for_each(|watcher| watcher(&finished));
+    }
 }
 
 /// The one that a caller brings.
@@ -322,11 +323,6 @@ fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
     let parent = parents.next().filter(|_| parents.next().is_none())?;
     let states: Vec<&str> = texts("tracestate").collect();
     TraceContext::read(parent, Some(&states.join(",")))
-}
-
-/// With three decimals.
-fn milliseconds(taken: Duration) -> f64 {
-    (taken.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<usize> {

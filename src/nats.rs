@@ -8,6 +8,7 @@ mod bucket;
 mod decisions;
 mod direct;
 mod discovery;
+mod events;
 mod link;
 mod requests;
 mod rights;
@@ -115,7 +116,7 @@ impl NatsWire {
     }
 
     /// The name of this process in reply subjects.
-    fn instance(&self) -> &str {
+    pub fn instance(&self) -> &str {
         self.inbox.trim_end_matches('.').rsplit('.').next().unwrap_or_default()
     }
 

@@ -10,7 +10,10 @@ use std::{
 use http::HeaderName;
 use ipnet::IpNet;
 
-use crate::domain::decision::{MESSAGE_CHARS_MAX, UserMessage};
+use crate::domain::{
+    connector::Subject,
+    decision::{MESSAGE_CHARS_MAX, UserMessage},
+};
 
 /// What one value is, or what is wrong with it.
 pub(super) type Parsed<T> = Result<T, String>;
@@ -167,6 +170,12 @@ pub(super) fn network(text: &str) -> Parsed<IpNet> {
 /// The name of an HTTP header.
 pub(super) fn header_name(text: &str) -> Parsed<HeaderName> {
     text.parse().map_err(|_| format!("{text:?} is not the name of a header"))
+}
+
+/// A subject that can be published to.
+pub(super) fn subject(text: &str) -> Parsed<Subject> {
+    Subject::parse(text)
+        .ok_or_else(|| format!("{text:?} is not a subject that can be published to"))
 }
 
 /// The first tokens of a subject.

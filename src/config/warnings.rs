@@ -41,6 +41,13 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     if config.forwarded.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
         warnings.push("trusted_proxies: everyone is trusted to pass on certificates".to_owned());
     }
+    if config.events.as_ref().is_some_and(|events| !events.claims.is_empty()) {
+        warnings.push(
+            "events.claims: personal data goes to a stream: see to it who may read that, and how \
+             long it is kept"
+                .to_owned(),
+        );
+    }
     for settings in &config.connectors {
         let name = &settings.connector.name;
         let texts = connector(settings, config);

@@ -122,6 +122,7 @@ impl<W: Wire> Pipeline<W> {
             span.ended(MessageResult::Disconnected, None);
             return Err(Miss::NotSent);
         }
+        call.sent(lead.attempt());
         lead.sent();
         let another = self.decided_by_another(call, lead);
         let ending = tokio::select! {

@@ -27,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
     ("lane", &["cache", "clock", "domain", "metrics"]),
     ("call", &["cache", "domain", "lane", "metrics", "traces"]),
+    ("events", &["call", "clock", "domain", "metrics", "random", "wire"]),
     (
         "pipeline",
         &[
@@ -77,8 +78,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin",
+            "call",
             "clock",
             "config",
+            "events",
             "http",
             "lane",
             "lifecycle",

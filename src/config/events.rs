@@ -1,0 +1,37 @@
+//! The section `events`.
+
+use super::{ConnectorSettings, section::Section, units};
+use crate::domain::{connector::Subject, event::EventRules};
+
+/// Where records go that nobody has given another subject.
+const SUBJECT: &str = "connector-events.decided";
+
+/// The name of this replica in records: that of its machine, which containers have in `HOSTNAME`.
+/// A text that is no name of a machine counts as none.
+pub fn instance(variable: impl Fn(&'static str) -> Option<String>) -> Option<String> {
+    let fits = |name: &String| {
+        (1..=253).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_graphic())
+    };
+    variable("HOSTNAME").filter(fits)
+}
+
+/// Records of decisions, where they are configured. What is published where workers listen would
+/// be taken for a call.
+pub(super) fn read(root: &Section<'_>, connectors: &[ConnectorSettings]) -> Option<EventRules> {
+    let section = root.sub("events")?;
+    let written = section.value("subject", units::subject);
+    let claims = section.list("claims", units::text).unwrap_or_default();
+    for (at, claim) in claims.iter().enumerate() {
+        if claims.iter().take(at).any(|other| other == claim) {
+            section.fault("claims", format!("names {claim:?} twice"));
+        }
+    }
+    section.finish();
+    let subject = written.or_else(|| Subject::parse(SUBJECT))?;
+    let same = connectors.iter().find(|settings| settings.connector.subject == subject);
+    if let Some(settings) = same {
+        let name = &settings.connector.name;
+        section.fault("subject", format!("is where the workers of connectors.{name} listen"));
+    }
+    Some(EventRules { subject, claims })
+}
