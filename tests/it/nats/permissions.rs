@@ -59,7 +59,7 @@ pub(super) fn connectors() -> &'static str {
 
 /// A replica that shares its calls and decisions.
 async fn replica(server: &NatsServer) -> Bridge {
-    let root = "calls: {store: jetstream}";
+    let root = "calls: {store: jetstream}\nevents: {}";
     let bridge = Bridge::start_in(Folder::new(), &as_bridge(server), root, connectors()).await;
     bridge.until_metric("store_available", 1.0).await;
     bridge

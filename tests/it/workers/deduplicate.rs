@@ -9,7 +9,7 @@ use async_nats::{Client, HeaderMap, Message};
 use futures_util::{StreamExt, future::join_all};
 
 use crate::support::{
-    process::{Program, example, python},
+    process::{Program, example, python, sql},
     real::{Answer, Bridge, Folder, NatsServer, SOON, until},
 };
 
@@ -107,14 +107,7 @@ impl Workers {
 
     /// Runs a statement at the database and returns its rows as JSON.
     fn sql(&self, statement: &str) -> String {
-        const RUN: &str = "import json, sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=20)
-with db:
-    print(json.dumps(db.execute(sys.argv[2]).fetchall()))";
-        let output =
-            python().args(["-c", RUN]).arg(self.database()).arg(statement).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        sql(&self.database(), statement)
     }
 
     /// How many effects there are, and for how many calls.
