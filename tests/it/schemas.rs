@@ -1,5 +1,6 @@
 //! The program and its JSON Schemas say the same.
 
+mod asyncapi;
 mod documents;
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};

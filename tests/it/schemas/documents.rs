@@ -23,7 +23,7 @@ fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     blocks.map(|block| block.split("\n```").next().unwrap()).collect()
 }
 
-fn as_json(yaml: &Yaml<'_>) -> Value {
+pub(super) fn as_json(yaml: &Yaml<'_>) -> Value {
     if let Some(mapping) = yaml.as_mapping() {
         let members =
             mapping.iter().map(|(key, value)| (key.as_str().unwrap().into(), as_json(value)));
