@@ -19,7 +19,7 @@ use crate::support::{
     records::{JETSTREAM, Records},
 };
 
-const CONNECTOR: &str = "  c: {protocol: entra, step: before-create, auth: none, grace: 0s}\n";
+const CONNECTOR: &str = "  c: {protocol: entra, step: before-create, auth: none, grace: 1s}\n";
 
 /// What a webhook does with a notification.
 #[derive(Clone, Copy)]
@@ -147,7 +147,7 @@ impl Audit {
     /// Waits until the table is so: for each row, who was answered what by whom, and how far its
     /// notification is.
     async fn until_rows(&self, program: &Program, wanted: Value) {
-        const ROWS: &str = "SELECT json_extract(record, '$.data.claims.email'), action, source, reason, notification FROM records ORDER BY answered";
+        const ROWS: &str = "SELECT json_extract(record, '$.data.claims.email'), action, source, reason, notification FROM records ORDER BY answered, id";
         let database = self.folder.0.join("audit.db");
         until(&wanted.to_string(), async || {
             assert!(program.is_running(), "{}", program.err());
