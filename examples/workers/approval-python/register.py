@@ -3,13 +3,13 @@
 import json
 import os
 import sqlite3
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 # The key of `requests` keeps it to one per person, and so to one per call id: the same call id means
 # the same claims. No check before it could, since two workers may look at the same moment.
 TABLES = """
-PRAGMA journal_mode = WAL;  -- one write to the disk for each decision
 CREATE TABLE IF NOT EXISTS requests (
     email      TEXT PRIMARY KEY,
     call_id    TEXT NOT NULL UNIQUE,
@@ -75,8 +75,22 @@ def normal(email: str) -> str:
 def open_register() -> sqlite3.Connection:
     """The database that `DATABASE` names; made where there is none."""
     db = sqlite3.connect(os.environ.get("DATABASE", "requests.db"), timeout=2, isolation_level=None)
+    use_wal(db)
     db.executescript(TABLES)
     return db
+
+
+def use_wal(db: sqlite3.Connection) -> None:
+    """One write to the disk for each decision. Here SQLite itself does not wait for another copy of
+    the worker that starts at the same moment."""
+    for tries_left in reversed(range(40)):
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if tries_left == 0:
+                raise
+            time.sleep(0.05)
 
 
 def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
