@@ -188,4 +188,5 @@ $(TOOLS)/bin/cargo-fuzz:
 	cargo install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ_VERSION)
 
 clean:
-	rm -rf target fuzz/target $(TOOLS) examples/workers/*/dist examples/workers/*/node_modules
+	rm -rf target fuzz/target $(TOOLS) examples/workers/*/dist examples/workers/*/node_modules \
+		examples/workers/*/target examples/workers/validation-go/validation

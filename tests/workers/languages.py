@@ -11,9 +11,9 @@ from pathlib import Path
 TOOLCHAINS = {
     "Python": [(["python3", "--version"], (3, 11))],
     "Node.js": [(["node", "--version"], (20, 0)), (["npm", "--version"], (9, 0))],
-    "Go": [(["go", "version"], (1, 24))],
+    "Go": [(["go", "version"], (1, 26))],
     "Java": [(["java", "-version"], (17, 0)), (["mvn", "--version"], (3, 6))],
-    "Rust": [(["cargo", "--version"], (1, 85))],
+    "Rust": [(["cargo", "--version"], (1, 89))],
 }
 
 
@@ -33,7 +33,19 @@ def missing(language: str) -> str | None:
 
 
 def environment(language: str, tools: Path) -> dict[str, str]:
-    """In which variables commands of this language run."""
+    """In which variables commands of this language run. What they fetch and build stays with our own
+    tools; crates are shared with the bridge."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    more = {"PYTHONPATH": str(tools / "python"), "PYTHONDONTWRITEBYTECODE": "1"} if language == "Python" else {}
-    return kept | more
+    more = {
+        "Python": {"PYTHONPATH": str(tools / "python"), "PYTHONDONTWRITEBYTECODE": "1"},
+        "Go": {
+            "GOMODCACHE": str(tools / "go/modules"),
+            "GOCACHE": str(tools / "go/build"),
+            "GOFLAGS": "-modcacherw",  # else nobody could delete them
+        },
+        # Maven is done before optimising would pay.
+        "Java": {"MAVEN_OPTS": f"-Dmaven.repo.local={tools / 'maven'} -XX:TieredStopAtLevel=1"},
+        # One folder, so that the page and the example build what both need once.
+        "Rust": {"CARGO_TARGET_DIR": str(tools / "rust"), "CARGO_PROFILE_DEV_DEBUG": "line-tables-only"},
+    }
+    return kept | more.get(language, {})
