@@ -122,7 +122,7 @@ func (r *Rules) Decide(step string, claims map[string]any) Decision {
 // allows says whether somebody with this address may sign up. Nobody may without an address.
 func (r *Rules) allows(email string) bool {
 	at := strings.LastIndexByte(email, '@')
-	if at < 0 {
+	if at < 1 {
 		return false
 	}
 	domain := folded(email[at+1:])
