@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 # How long anything that should happen soon may take on a busy machine.
-SOON_SECONDS = 20
+SOON_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import page
-from bus import Message
+from bus import SOON_SECONDS, Message
 from example import REPLAY_WINDOW_SECONDS, Example, Sample
 from outcome import Total, expect
 from stage import Fault, Stage, Tools, until
@@ -124,7 +124,7 @@ class Calls:
     def long_claims(self) -> bytes:
         return json.dumps({**json.loads(self.claims()), "note": "x" * NOTE_BYTES}).encode()
 
-    def headers(self, call_id: str, attempt: int = 1, seconds: float = 20) -> dict[str, str]:
+    def headers(self, call_id: str, attempt: int = 1, seconds: float = SOON_SECONDS) -> dict[str, str]:
         """As the bridge sends them. The deadline is in so many seconds, or was where they are negative."""
         deadline = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         protocol = self.stage.example.connectors[self.connector]["protocol"]
@@ -170,7 +170,7 @@ def trace(calls: Calls) -> None:
     action(calls.ask(calls.claims(), "1" * 32))
     match calls.stage.example.trace:
         case "spans":
-            expect(calls.stage.collector.until_below(TRACE, PARENT, 20), "no span below the message's")
+            expect(calls.stage.collector.until_below(TRACE, PARENT, SOON_SECONDS), "no span below the message's")
         case "log":
             until("the trace id is in the log", lambda: TRACE in calls.stage.logs())
         case other:

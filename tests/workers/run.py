@@ -16,6 +16,7 @@ The workers in docs/workers.md are taken from the page itself: page.py.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -42,6 +43,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
     options = arguments()
     tools = stage.Tools(ROOT, options.program.resolve(), options.nats_server.resolve(), options.tools.resolve())
     total = outcome.Total()
