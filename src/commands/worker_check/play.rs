@@ -35,7 +35,7 @@ const SILENCE_MIN: Duration = Duration::from_millis(500);
 const SILENCE_TIMES: u32 = 3;
 
 /// The most time.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// A bridge that is played.
 struct Play<'a> {

@@ -132,7 +132,7 @@ async fn each_broken_worker_fails_in_the_right_row_for_the_right_reason() {
         let name = broken.name;
         start(&server, name, broken.copies, broken.behave).await;
         let effects = format!("effects.{name}.>");
-        let least = ["--format", "json", "--wait", "2s", "--deadline", broken.deadline];
+        let least = ["--format", "json", "--wait", "5s", "--deadline", broken.deadline];
         let ended = match broken.shows_effects {
             true => check(&server, name, &[&least[..], &["--effects", &effects]].concat()).await,
             false => check(&server, name, &least).await,

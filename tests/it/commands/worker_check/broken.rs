@@ -196,9 +196,7 @@ pub(super) const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "restarts-at-no-json",
-        behave: |got| {
-            unless(got, got.claims.is_none(), &[Deed::Restart(Duration::from_millis(900))])
-        },
+        behave: |got| unless(got, got.claims.is_none(), &[Deed::Restart(Duration::from_secs(2))]),
         breaks: Breaks::Rows(&[("not-json", "came_back")]),
         ..WORKER
     },
