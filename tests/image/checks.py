@@ -190,6 +190,7 @@ def a_container_under_the_restricted_profile_answers_a_real_call(subject):
         log = folder / "log"
         serving = bridge.start(["serve", "--config", "/run/connector-bridge/bridge.yaml"], mounts, log)
         stack.callback(serving.kill)
+        stack.callback(bridge.remove)
         if not answers(f"http://127.0.0.1:{admin}/readyz"):
             yield f"not ready: {log.read_text()}"
             return

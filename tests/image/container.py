@@ -1,10 +1,12 @@
 """Runs an image with runc as Kubernetes would under the restricted profile."""
 
+import contextlib
 import json
 import os
 import subprocess
 from pathlib import Path
 
+RUN_SECONDS_MAX = 60
 SECCOMP_ARCHITECTURES = {"amd64": "SCMP_ARCH_X86_64", "arm64": "SCMP_ARCH_AARCH64"}
 
 
@@ -83,7 +85,9 @@ class Bundle:
     def run(self, arguments, mounts=()):
         """Runs it to its end."""
         self.restrict(arguments, mounts)
-        return subprocess.run(self._command(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            self._command(), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=RUN_SECONDS_MAX
+        )
 
     def start(self, arguments, mounts, log: Path):
         """Starts it. What it says goes to a file."""
@@ -101,3 +105,8 @@ class Bundle:
 
     def signal(self, signal):
         self.tools.run("runc", "--root", self.state, "kill", self.name, signal)
+
+    def remove(self):
+        """Ends it, if it still runs."""
+        with contextlib.suppress(RuntimeError):
+            self.tools.run("runc", "--root", self.state, "delete", "--force", self.name)

@@ -5,6 +5,7 @@ is in the table and what was to be sent is sent; until then it comes again, to t
 """
 
 import asyncio
+import http.client
 import json
 import logging
 import os
@@ -53,6 +54,16 @@ def is_of_interest(data: dict) -> bool:
     return data["action"] != "continue" or data["source"] in ("cache", "default")
 
 
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: a POST that is redirected would be a GET without the record."""
+
+    def redirect_request(self, *_) -> None:
+        return None
+
+
+OPENER = urllib.request.build_opener(Stay)
+
+
 class Poison(Exception):
     """What came is no record of a decision, and will not be one the next time."""
 
@@ -69,7 +80,7 @@ def read(payload: bytes) -> tuple[str, dict]:
         if not (isinstance(status, int) and all(isinstance(text, str) for text in (event_id, reason, *texts.values()))):
             raise Poison("a member of another type")
         return event_id, {**texts, "reason": reason or None, "status": status}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Poison(type(error).__name__) from error
 
 
@@ -94,10 +105,10 @@ def notify(event_id: str, payload: bytes) -> str:
         headers={"Content-Type": "application/cloudevents+json", "Idempotency-Key": event_id},
     )
     try:
-        with urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS):
+        with OPENER.open(request, timeout=WEBHOOK_SECONDS):
             return "sent"
     except urllib.error.HTTPError as error:
-        if 400 <= error.code < 500 and error.code not in (408, 425, 429):
+        if 300 <= error.code < 500 and error.code not in (408, 425, 429):
             return "refused"  # it will say so every time
         raise
 
@@ -117,7 +128,7 @@ async def handle(db: sqlite3.Connection, message) -> None:
                 db.execute("UPDATE records SET notification = ? WHERE id = ?", (noted, event_id))
             if noted == "refused":
                 logging.error("the webhook refuses the notification of %s", event_id)
-    except (OSError, sqlite3.OperationalError) as error:
+    except (OSError, http.client.HTTPException, sqlite3.OperationalError) as error:
         delay = min(2 ** min(message.metadata.num_delivered, 16), RETRY_SECONDS_MAX)
         logging.warning("%s: %s; again in %s s", event_id, type(error).__name__, delay)
         await message.nak(delay=delay)

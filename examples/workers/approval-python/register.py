@@ -109,7 +109,7 @@ def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
             return None
         if call.step != "after-federation":
             db.execute(
-                "INSERT INTO requests (email, call_id, name, asked_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO requests (email, call_id, name, asked_at) VALUES (?, ?, ?, ?) ON CONFLICT (email) DO NOTHING",
                 (call.email, call.id, call.name, now.isoformat()),
             )
         row = db.execute("SELECT status FROM requests WHERE email = ?", (call.email,)).fetchone()
