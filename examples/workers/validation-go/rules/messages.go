@@ -38,25 +38,16 @@ func loadMessages(file []byte) (messages, error) {
 
 // in picks the language for `ui_locales`: language ranges in the order that the person prefers, with
 // spaces between them. Each is looked up as RFC 4647, section 3.4, says: shortened from its end until
-// there is a language of that name.
+// there is a language of that name. (The single letters that it takes off too, as the x of en-x-a,
+// end no language's name.)
 func (m messages) in(locales string) map[string]string {
 	for _, wanted := range strings.Fields(strings.ToLower(locales)) {
 		for wanted != "" {
 			if texts, found := m[wanted]; found {
 				return texts
 			}
-			wanted = shortened(wanted)
+			wanted = wanted[:max(strings.LastIndexByte(wanted, '-'), 0)]
 		}
 	}
 	return m[defaultLanguage]
-}
-
-// shortened takes off the last subtag, and then also one of a single character, which only
-// introduces the one behind it.
-func shortened(tag string) string {
-	end := strings.LastIndexByte(tag, '-')
-	if end >= 2 && tag[end-2] == '-' {
-		end -= 2
-	}
-	return tag[:max(end, 0)]
 }

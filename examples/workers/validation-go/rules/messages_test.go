@@ -37,6 +37,16 @@ func TestTheFirstRangeThatLeadsToALanguageWins(t *testing.T) {
 	}
 }
 
+func TestTagsHaveNoCase(t *testing.T) {
+	loaded, err := loadMessages([]byte(`{"en": {"a": "A"}, "zh-Hant": {"a": "Ā"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := loaded.in("ZH-HANT-tw")["a"]; found != "Ā" {
+		t.Error(found)
+	}
+}
+
 func TestEveryLanguageHasEveryMessage(t *testing.T) {
 	if _, err := loadMessages(messagesFile); err != nil {
 		t.Error(err)
