@@ -35,3 +35,20 @@ pub(super) fn read(root: &Section<'_>, connectors: &[ConnectorSettings]) -> Opti
     }
     Some(EventRules { subject, claims })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_has_the_name_of_its_machine_where_that_is_one() {
+        let instance = |name: &str| instance(|key| (key == "HOSTNAME").then(|| name.to_owned()));
+        for name in ["bridge-7d9c8b6f5-x2k4q", "node.example.com", &"x".repeat(253)] {
+            assert_eq!(instance(name).as_deref(), Some(name));
+        }
+        for name in ["", "a b", "a\n", "n\u{e9}", &"x".repeat(254)] {
+            assert_eq!(instance(name), None, "{name:?}");
+        }
+        assert_eq!(super::instance(|_| None), None);
+    }
+}

@@ -1,6 +1,9 @@
 //! Records of decisions at a real stream, and without one.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use jsonschema::draft202012;
 use serde_json::{Value, json};
@@ -8,7 +11,7 @@ use serde_json::{Value, json};
 use super::{claims_of, connector};
 use crate::support::{
     process::Serving,
-    real::{Bridge, NatsServer, until, worker},
+    real::{Bridge, Folder, NatsServer, config_at, post, until, worker},
     records::{JETSTREAM, Records},
 };
 
@@ -162,7 +165,7 @@ async fn without_a_stream_calls_are_answered_and_that_is_counted_and_said_once()
     let connectors = connector("deadline: 1s, grace: 0s");
     let serving = Serving::start(&server, "events: {}", &connectors).await.connected().await;
     for person in 0..20 {
-        let answer = crate::support::real::post(serving.port, "c", &claims_of(person)).await;
+        let answer = post(serving.port, "c", &claims_of(person)).await;
         assert_eq!((answer.status, answer.source()), (200, "default"), "{answer:?}");
     }
     // On a busy machine the server's word may come too late for some.
@@ -231,14 +234,18 @@ async fn a_server_that_freezes_holds_up_no_answer_and_gets_the_records_when_it_g
 #[tokio::test]
 async fn the_last_records_are_out_before_the_program_ends() {
     let server = NatsServer::start_with(JETSTREAM).await;
+    let (folder, nats) = (Folder::new(), format!("servers: [\"{}\"]", server.url()));
     let root = "events: {}\ndrain_delay: 0s";
-    let serving = Serving::start(&server, root, &connector("grace: 0s")).await.connected().await;
+    let config = config_at(&folder, &nats, root, &connector("grace: 0s"));
+    let environment = [("HOSTNAME", Path::new("pod-7"))];
+    let serving = Serving::start_as(folder, &environment, &config).await.connected().await;
     // Nobody takes the record yet: it waits for its next try.
-    crate::support::real::post(serving.port, "c", &claims_of(1)).await;
+    post(serving.port, "c", &claims_of(1)).await;
     serving.program.signal("TERM");
     let records = Records::start(&server).await;
     let ended = serving.program.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert_eq!(records.count().await, 1);
+    let [record] = &records.until(1).await[..] else { panic!("one") };
+    assert_eq!(record.data("instance"), "pod-7");
     assert!(!ended.err.contains("were left"), "{}", ended.err);
 }
