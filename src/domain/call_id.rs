@@ -32,6 +32,9 @@ impl HashKey {
 pub struct CallId([u8; 16]);
 
 impl CallId {
+    /// How many characters it is written with.
+    pub const TEXT_LEN: usize = 32;
+
     /// The id of the call that `claims` at `connector` are.
     pub fn of(key: &HashKey, connector: &str, claims: &Object<'_>) -> Self {
         let mut hash = Canonical::new(key, "call", connector);
@@ -42,7 +45,7 @@ impl CallId {
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; 32];
+        let mut digits = [0; Self::TEXT_LEN];
         HEXLOWER.encode_mut(&self.0, &mut digits);
         f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
