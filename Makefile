@@ -44,22 +44,25 @@ DEPLOY_TOOLS := .tools/deploy
 IMAGE_TOOLS := .tools/image
 IMAGE_TESTS := .tools/image-tests
 
+# Counts instructions.
+VALGRIND := $(shell command -v valgrind || echo $(TOOLS)/valgrind/usr/bin/valgrind)
+
 # The program of the image, for this machine.
 ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
 
-.PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers fuzz fmt \
-	clippy doc unit demo-once deny advisories sbom tools build programs clean
+.PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers \
+	test-instructions fuzz fmt clippy doc unit demo-once deny advisories sbom tools build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
 test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
-	test-workers demo-once deny sbom
+	test-workers test-instructions demo-once deny sbom
 
 # Everything that tests fetch; `make test` fetches it too, each when it is needed.
 tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
-	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
+	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(VALGRIND) $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -111,6 +114,11 @@ test-chart: $(CHART_TOOLS)/installed programs
 test-deploy: $(DEPLOY_TOOLS)/installed $(NATS_SERVER) $(NATS_PY)/installed $(PROMETHEUS)/installed \
 	programs
 	python3 tests/deploy/run.py --tools $(DEPLOY_TOOLS) --program $(PROGRAM)
+
+# How many instructions a call takes, whatever the machine's speed, against the figure that was counted
+# last. `tests/instructions/run.py --update` writes a new one.
+test-instructions: $(NATS_SERVER) $(NATS_PY)/installed $(VALGRIND) programs
+	python3 tests/instructions/run.py --program $(PROGRAM) --valgrind $(VALGRIND)
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -172,6 +180,10 @@ $(DEPLOY_TOOLS)/installed: tests/deploy/fetch-tools deploy/fetch-debian
 
 $(CHART_TOOLS)/installed: tests/chart/fetch-tools
 	tests/chart/fetch-tools $(CHART_TOOLS)
+	touch $@
+
+$(TOOLS)/valgrind/usr/bin/valgrind: deploy/fetch-debian
+	deploy/fetch-debian $(TOOLS)/valgrind valgrind
 	touch $@
 
 $(IMAGE_TESTS)/installed: tests/image/fetch-tools deploy/fetch-debian

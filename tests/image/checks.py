@@ -182,7 +182,7 @@ def a_container_under_the_restricted_profile_answers_a_real_call(subject):
         started(stack, [subject.nats_server, "-a", "127.0.0.1", "-p", str(nats)])
         _, listen, admin = written(subject, folder, server)
         environment = {**os.environ, "PYTHONPATH": str(subject.nats_python)}
-        worker = [sys.executable, Path(__file__).with_name("worker.py"), server, "connectors.sign-up.before-create"]
+        worker = [sys.executable, subject.root / "tests/worker.py", server, "connectors.sign-up.before-create"]
         worker = started(stack, worker, env=environment, stdout=subprocess.PIPE)
         worker.stdout.readline()
 
