@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import languages
+from checking import expect
 from example import Example, Sample
-from outcome import expect
 
 PAGE = "docs/workers.md"
 SUBJECT = "connectors.approve-signup.before-create"
