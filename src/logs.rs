@@ -2,7 +2,7 @@
 //! rather than waited for. Their level can be changed while the bridge runs.
 
 use std::{
-    io,
+    io::{self, BufWriter},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,6 +24,9 @@ use crate::{
 /// How many lines may wait to be written.
 const LINES_MAX: usize = 8_192;
 
+/// How many bytes of lines that wait are written at once.
+const BATCH_BYTES: usize = 32 * 1024;
+
 /// Writes what is left when it is dropped.
 pub struct Logs {
     _guard: WorkerGuard,
@@ -37,7 +40,7 @@ pub fn start(settings: LogSettings, metrics: &Metrics) -> Logs {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_MAX)
-        .finish(io::stderr());
+        .finish(BufWriter::with_capacity(BATCH_BYTES, io::stderr()));
     let dropped = writer.error_counter();
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     let lines = match settings.format {

@@ -130,20 +130,23 @@ impl<W: Wire> Pipeline<W> {
 
     /// Has the call decided, for all who asked: here, unless another replica does or did.
     async fn lead(&self, call: &Call, mut lead: Lead) -> Result<Ended, Reason> {
-        if let Some(elsewhere) = self.claim(call, &mut lead).await {
-            return Ok(elsewhere);
+        match &self.shared {
+            None => call.found(CallResult::First),
+            // In a box: it is large, and most calls are without.
+            Some(shared) => {
+                let claim = Box::pin(self.claim(shared, call, &mut lead));
+                if let Some(elsewhere) = claim.await {
+                    return Ok(elsewhere);
+                }
+            }
         }
         let round = lead.round();
         Ok(Ended { round, outcome: self.decide(call, lead).await })
     }
 
-    /// Claims the call where it is shared. Returns what another replica makes of it, if it does.
-    async fn claim(&self, call: &Call, lead: &mut Lead) -> Option<Ended> {
+    /// Claims a call that is shared. Returns what another replica makes of it, if it does.
+    async fn claim(&self, shared: &SharedCalls<W>, call: &Call, lead: &mut Lead) -> Option<Ended> {
         let count = |result| call.found(result);
-        let Some(shared) = &self.shared else {
-            count(CallResult::First);
-            return None;
-        };
         let limit = call.lane.connector.deadline;
         let claimed = shared.claim(call.id, lead, call.arrived, limit);
         let (round, outcome) = match self.until(call.deadline().instant(), claimed).await {
