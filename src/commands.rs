@@ -43,14 +43,15 @@ Usage:
                         --user U --password-file F] [--ca F] [--cert F --key F]
                         [--protocol P] [--step S] [--connector NAME]
                         [--claims FILE] [--deadline D] [--burst N] [--wait D]
-                        [--effects SUBJECT] [--format text|json]
+                        [--effects SUBJECT] [--inbox-prefix PREFIX]
+                        [--format text|json]
       plays the bridge: sends the worker on SUBJECT every kind of call, and says
       row by row whether its replies keep the contract
       (defaults: --server nats://127.0.0.1:4222; connector, protocol and step as
       in connectors.NAME.STEP, else worker-check, entra, before-create; sample
       claims; the protocol's deadline; --burst 200; --wait 5s for a worker to
       start; with --effects it counts the messages that the worker publishes for
-      each effect)
+      one kind of effect; --inbox-prefix as nats.inbox_prefix of the bridge)
   connector-bridge schema [config|decision|call|event]
       prints a JSON Schema
   connector-bridge --help | --version
@@ -139,6 +140,10 @@ pub fn run(arguments: lexopt::Parser) -> ExitCode {
 }
 
 fn dispatch(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    if asks_for_help(arguments.clone()) {
+        print(HELP);
+        return Ok(());
+    }
     match arguments.next()? {
         Some(Arg::Value(command)) => match command.string()?.as_str() {
             "serve" => serve::run(arguments),
@@ -149,10 +154,6 @@ fn dispatch(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             "worker-check" => worker_check::run(arguments),
             other => Err(Failure::Usage(format!("unknown command {other:?}"))),
         },
-        Some(Arg::Long("help") | Arg::Short('h')) => {
-            print(HELP);
-            Ok(())
-        }
         Some(Arg::Long("version") | Arg::Short('V')) => {
             print(&format!("connector-bridge {} ({})\n", crate::VERSION, crate::REVISION));
             Ok(())
@@ -160,6 +161,11 @@ fn dispatch(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         Some(other @ (Arg::Long(_) | Arg::Short(_))) => Err(other.unexpected().into()),
         None => Err(Failure::Usage("no command given".to_owned())),
     }
+}
+
+/// Whether help is asked for, before or behind a command.
+fn asks_for_help(mut arguments: lexopt::Parser) -> bool {
+    arguments.raw_args().is_ok_and(|mut words| words.any(|word| word == "--help" || word == "-h"))
 }
 
 /// Prints to standard output. A reader that has gone away is not missed.

@@ -103,8 +103,8 @@ async fn a_wrong_command_line_ends_with_64_and_says_what_is_wrong() {
 
 #[tokio::test]
 async fn help_and_version_are_printed() {
-    for option in ["--help", "-h"] {
-        let ended = run(&[option]).await;
+    for words in [&["--help"][..], &["-h"], &["worker-check", "--help"], &["serve", "-h"]] {
+        let ended = run(words).await;
         assert_eq!((ended.code, &*ended.err), (Some(0), ""));
         for word in
             ["serve", "check", "send", "worker-check", "demo", "schema", "64", "69", "70", "78"]

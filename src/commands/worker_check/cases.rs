@@ -224,7 +224,7 @@ impl Plan<'_> {
     }
 
     fn repeats(&mut self) -> Result<(), JsonFault> {
-        let first = self.call(&self.base.clone().of_person("repeated").body())?;
+        let first = self.call(&self.base.clone().once_more("repeated").body())?;
         let second_attempt = Call { attempt: 2, ..first.clone() };
         let calls = vec![first.clone(), first, second_attempt];
         self.add(
@@ -238,7 +238,7 @@ impl Plan<'_> {
         let unseen = vec![Call { attempt: 2, ..unseen }];
         let sent = "attempt 2 of a call that never came";
         self.add("unseen", sent, Owes::Decision, Pace::OneByOne, unseen);
-        let call = self.call(&self.base.clone().of_person("at-once").body())?;
+        let call = self.call(&self.base.clone().once_more("at-once").body())?;
         let calls = vec![call.clone(), call];
         let sent = "the same call twice at once";
         self.add("at-once", sent, Owes::SameDecision, Pace::AtOnce, calls);
@@ -246,7 +246,7 @@ impl Plan<'_> {
     }
 
     fn time_and_form(&mut self) -> Result<(), JsonFault> {
-        let late = self.call(&self.base.clone().of_person("late").body())?;
+        let late = self.call(&self.base.clone().once_more("late").body())?;
         let late = Call { time: Time::Over, ..late };
         self.add("late", "a call past its deadline", Owes::Silence, Pace::OneByOne, vec![late]);
         let call = self.call(br#"{"correlationId":"not JSON"}"#)?;

@@ -58,8 +58,13 @@ impl Claims {
                 let email = format!("{local}+{tag}@{domain}\"");
                 self.with("email", email)
             }
-            None => self.with_text("correlationId", tag),
+            None => self.once_more(tag),
         }
+    }
+
+    /// The same person once more. Claims that make another call of it, and nobody else.
+    pub(super) fn once_more(self, tag: &str) -> Self {
+        self.with_text("correlationId", tag)
     }
 
     /// As they are posted.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    cases::{Call, Case, Owes},
+    cases::{Call, Case, Owes, Pace},
     reading::{Reading, read},
     record::{Afterwards, Effects, Played, Record},
     totals,
@@ -188,7 +188,7 @@ fn same_decision(case: &Case, readings: &[(&Call, Reading)]) -> Vec<Row> {
         let mut findings = findings(case.owes, call, reading);
         if let Reading::Decided { decided, .. } = reading {
             if at > 0 {
-                findings.extend(compared(call.attempt, &decided.decision, &earlier));
+                findings.extend(compared(case.pace, call.attempt, &decided.decision, &earlier));
             }
             earlier.push(&decided.decision);
         }
@@ -199,9 +199,15 @@ fn same_decision(case: &Case, readings: &[(&Call, Reading)]) -> Vec<Row> {
     rows
 }
 
-/// At attempt 1 a worker decides anew. From 2 on an earlier decision may still count, so that it
-/// is chance which does where they differ.
-fn compared(attempt: u32, decision: &Decision, earlier: &[&Decision]) -> Option<Finding> {
+/// At attempt 1 a worker decides anew, and may have learned something since. At once with another
+/// message it cannot; and from attempt 2 on an earlier decision may still count. So it is chance
+/// which does where they differ.
+fn compared(
+    pace: Pace,
+    attempt: u32,
+    decision: &Decision,
+    earlier: &[&Decision],
+) -> Option<Finding> {
     if earlier.is_empty() {
         return None;
     }
@@ -210,10 +216,12 @@ fn compared(attempt: u32, decision: &Decision, earlier: &[&Decision]) -> Option<
     }
     let action: Action = decision.action();
     let has_action = earlier.iter().any(|earlier| earlier.action() == action);
-    Some(match (has_action, attempt) {
-        (true, _) => note("other_content", "not with the same claims or message as before"),
-        (false, 1) => note("other_action", "not the action of before"),
-        (false, _) => fail("other_action", "not the action of before: either may count"),
+    Some(match (has_action, pace, attempt) {
+        (true, _, _) => note("other_content", "not with the same claims or message as before"),
+        (false, Pace::OneByOne, 1) => note("other_action", "not the action of before"),
+        (false, Pace::OneByOne | Pace::AtOnce, _) => {
+            fail("other_action", "not the action of before: either may count")
+        }
     })
 }
 
@@ -477,7 +485,7 @@ mod tests {
     #[test]
     fn an_effect_of_a_call_past_its_deadline_fails() {
         let late = call(1);
-        let of = |call| Effect { call: Some(call), subject: "e".to_owned(), message_id: None };
+        let of = |call| Effect { call: Some(call), message_id: None };
         let case = case(Owes::Silence, vec![late.clone()]);
         for (effect, level) in [(of(late.id), Level::Fail), (of(another()), Level::Pass)] {
             let effects = [effect];

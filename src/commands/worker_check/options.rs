@@ -72,17 +72,19 @@ struct Written {
     burst: Option<usize>,
     wait: Option<Duration>,
     effects: Option<String>,
+    inbox_prefix: Option<String>,
     format: Option<Format>,
 }
 
 /// Where in the configuration an option ends up, so that its fault can be told by its name.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 10] = [
     ("nats.servers[0]", "--server"),
     ("nats.credentials_file", "--credentials-file"),
     ("nats.nkey_file", "--nkey-file"),
     ("nats.token_file", "--token-file"),
     ("nats.user", "--user"),
     ("nats.password_file", "--password-file"),
+    ("nats.inbox_prefix", "--inbox-prefix"),
     ("nats.tls.ca_file", "--ca"),
     ("nats.tls.cert_file", "--cert"),
     ("nats.tls.key_file", "--key"),
@@ -152,6 +154,7 @@ impl Written {
                 Arg::Long("burst") => all.burst = Some(burst(&arguments.value()?.string()?)?),
                 Arg::Long("wait") => all.wait = Some(wait(&arguments.value()?.string()?)?),
                 Arg::Long("effects") => all.effects = Some(pattern(arguments.value()?.string()?)?),
+                Arg::Long("inbox-prefix") => all.inbox_prefix = text(&mut arguments)?,
                 Arg::Long("format") => all.format = Some(format(&arguments.value()?.string()?)?),
                 other @ (Arg::Long(_) | Arg::Short(_) | Arg::Value(_)) => {
                     return Err(other.unexpected().into());
@@ -206,6 +209,9 @@ fn config(written: &Written, subject: &str, place: &Place) -> Result<Config, Fai
     let mut nats = Map::new();
     if let Some(server) = &written.server {
         nats.insert("servers".to_owned(), json!([server]));
+    }
+    if let Some(prefix) = &written.inbox_prefix {
+        nats.insert("inbox_prefix".to_owned(), prefix.as_str().into());
     }
     let mut put = |key: &str, file: Option<&PathBuf>| {
         if let Some(file) = file {

@@ -332,7 +332,7 @@ impl Log {
                 texts.into_iter().find_map(|text| self.named_in(text))
             }
         };
-        Effect { call, subject, message_id }
+        Effect { call, message_id }
     }
 
     /// The first call whose id stands in a text.

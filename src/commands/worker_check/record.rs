@@ -59,20 +59,20 @@ pub(super) enum Afterwards {
 pub(super) struct Effect {
     /// The call that it was done for, where the message says it.
     pub(super) call: Option<CallId>,
-    pub(super) subject: String,
     /// The header `Nats-Msg-Id`.
     pub(super) message_id: Option<String>,
 }
 
-/// How often each effect was seen: by call and subject.
-pub(super) struct Effects<'a>(BTreeMap<(CallId, &'a str), Vec<&'a Effect>>);
+/// The effects that were seen, by call. A subject may hold what is new each time, and tells no two
+/// of them apart.
+pub(super) struct Effects<'a>(BTreeMap<CallId, Vec<&'a Effect>>);
 
 impl<'a> Effects<'a> {
     pub(super) fn count(effects: &'a [Effect]) -> Self {
         let mut counted = BTreeMap::<_, Vec<_>>::new();
         for effect in effects {
             if let Some(call) = effect.call {
-                counted.entry((call, &*effect.subject)).or_default().push(effect);
+                counted.entry(call).or_default().push(effect);
             }
         }
         Self(counted)
@@ -80,20 +80,19 @@ impl<'a> Effects<'a> {
 
     /// The calls that had an effect.
     pub(super) fn calls(&self) -> BTreeSet<CallId> {
-        self.0.keys().map(|(call, _)| *call).collect()
+        self.0.keys().copied().collect()
     }
 
-    /// Calls with an effect that came more than once, and the most that one of them came. Where
-    /// all messages of an effect have one `Nats-Msg-Id` with the call id in it, a stream drops all
+    /// Calls whose effect came more than once, and the most that one of them came. Where all
+    /// messages of an effect have one `Nats-Msg-Id` with the call id in it, a stream drops all
     /// but the first: those are counted apart, first.
     pub(super) fn repeated(&self) -> [(usize, usize); 2] {
         let repeated = self.0.iter().filter(|(_, effects)| effects.len() > 1);
         let (dropped, done): (Vec<_>, Vec<_>) =
-            repeated.partition(|((call, _), effects)| is_dropped_by_a_stream(*call, effects));
+            repeated.partition(|(call, effects)| is_dropped_by_a_stream(**call, effects));
         [dropped, done].map(|repeated| {
-            let calls: BTreeSet<CallId> = repeated.iter().map(|((call, _), _)| *call).collect();
             let most = repeated.iter().map(|(_, effects)| effects.len()).max();
-            (calls.len(), most.unwrap_or_default())
+            (repeated.len(), most.unwrap_or_default())
         })
     }
 }

@@ -68,7 +68,9 @@ fn effects(effects: &Effects<'_>, unnamed: usize, repeated: Option<CallId>) -> V
     let [(dropped, _), (done, most)] = effects.repeated();
     let mut all = Vec::new();
     if done > 0 {
-        let text = format!("{done} calls had an effect more than once, up to {most} times");
+        let text = format!(
+            "{done} calls had an effect more than once, up to {most} times; --effects names one kind"
+        );
         all.push(fail("effect_repeated", text));
     }
     if dropped > 0 {
@@ -80,9 +82,10 @@ fn effects(effects: &Effects<'_>, unnamed: usize, repeated: Option<CallId>) -> V
         all.push(note("effect_unnamed", format!("{unnamed} messages name no call")));
     }
     match repeated {
-        _ if calls.is_empty() => all.push(note("effect_unseen", "none was seen")),
+        _ if calls.is_empty() => all.push(fail("effect_unseen", "none was seen")),
         Some(call) if !calls.contains(&call) => {
-            all.push(note("effect_unseen", "none was seen of the call that was repeated"));
+            let text = "none was seen of the call that was repeated: does its person have one?";
+            all.push(fail("effect_unseen", text));
         }
         Some(_) | None if all.is_empty() => {
             all.push(pass(format!("{} calls had one, each once", calls.len())));
@@ -145,25 +148,22 @@ mod tests {
     }
 
     #[test]
-    fn effects_are_counted_by_call_and_subject() {
-        let effect = |call: Option<usize>, subject: &str, message_id: Option<String>| Effect {
+    fn effects_are_counted_by_call() {
+        let effect = |call: Option<usize>, message_id: Option<String>| Effect {
             call: call.map(id),
-            subject: subject.to_owned(),
             message_id,
         };
-        let plain = |call, subject| effect(Some(call), subject, None);
-        let named =
-            |call, with: &str| effect(Some(call), "e.a", Some(format!("{}{with}", id(call))));
-        let other = || effect(Some(1), "e.a", Some("same".to_owned()));
-        let rows: [(Vec<Effect>, &[&str]); 9] = [
-            (vec![plain(1, "e.a"), plain(2, "e.a")], &["ok"]),
-            (vec![plain(1, "e.a"), plain(1, "e.b")], &["ok"]),
-            (vec![plain(1, "e.a"), plain(1, "e.a")], &["effect_repeated"]),
+        let plain = |call| effect(Some(call), None);
+        let named = |call, with: &str| effect(Some(call), Some(format!("{}{with}", id(call))));
+        let other = || effect(Some(1), Some("same".to_owned()));
+        let rows: [(Vec<Effect>, &[&str]); 8] = [
+            (vec![plain(1), plain(2)], &["ok"]),
+            (vec![plain(1), plain(1)], &["effect_repeated"]),
             (vec![named(1, "-mail"), named(1, "-mail")], &["effect_dropped_by_stream"]),
             (vec![named(1, "-1"), named(1, "-2")], &["effect_repeated"]),
             (vec![other(), other()], &["effect_repeated"]),
-            (vec![plain(1, "e.a"), effect(None, "e.a", None)], &["effect_unnamed"]),
-            (vec![plain(2, "e.a")], &["effect_unseen"]),
+            (vec![plain(1), effect(None, None)], &["effect_unnamed"]),
+            (vec![plain(2)], &["effect_unseen"]),
             (vec![], &["effect_unseen"]),
         ];
         for (seen, reasons) in rows {

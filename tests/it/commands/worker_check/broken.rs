@@ -149,7 +149,7 @@ pub(super) const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "late-without-a-word",
-        behave: |got| unless(got, got.is_late, &[Deed::Effect]),
+        behave: |got| unless(got, got.is_late, &[Deed::Effect("order")]),
         shows_effects: true,
         breaks: Breaks::Rows(&[("late", "effect_after_deadline")]),
         ..WORKER
@@ -251,9 +251,36 @@ pub(super) const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "does-it-again",
-        behave: |got| unless(got, got.attempt > 1 && got.times > 1, &[Deed::Effect, go_on()]),
+        behave: |got| {
+            unless(got, got.attempt > 1 && got.times > 1, &[Deed::Effect("order"), go_on()])
+        },
         shows_effects: true,
         breaks: Breaks::Rows(&[("effects", "effect_repeated")]),
+        ..WORKER
+    },
+    Broken {
+        name: "does-another-each-time",
+        behave: |got| unless(got, got.times > 1, &[Deed::Effect("another"), go_on()]),
+        shows_effects: true,
+        breaks: Breaks::Rows(&[("effects", "effect_repeated")]),
+        ..WORKER
+    },
+    Broken {
+        name: "does-nothing",
+        behave: |got| {
+            good(got).into_iter().filter(|deed| !matches!(deed, Deed::Effect(_))).collect()
+        },
+        shows_effects: true,
+        breaks: Breaks::Rows(&[("effects", "effect_unseen")]),
+        ..WORKER
+    },
+    Broken {
+        name: "knows-you-by-now",
+        behave: |got| match got.times {
+            1 => good(got),
+            _ => decides(got, r#"{"action":"ShowBlockPage","userMessage":"You again."}"#),
+        },
+        breaks: Breaks::Rows(&[("at-once.2", "other_action")]),
         ..WORKER
     },
     Broken {

@@ -45,8 +45,8 @@ pub(super) enum Deed {
     Reply(String),
     /// Says that it failed.
     Error(&'static str),
-    /// Publishes that something was done for the call.
-    Effect,
+    /// Publishes that something was done for the call, under this last token of the subject.
+    Effect(&'static str),
     Wait(Duration),
     /// Listens no more.
     Die,
@@ -81,7 +81,7 @@ pub(super) fn good(got: &Got) -> Vec<Deed> {
     if got.text("email").is_none_or(str::is_empty) {
         return vec![Deed::Error("422")];
     }
-    let effect = (got.times == 1).then_some(Deed::Effect);
+    let effect = (got.times == 1).then_some(Deed::Effect("order"));
     effect.into_iter().chain([Deed::Reply(CONTINUE.to_owned())]).collect()
 }
 
@@ -157,7 +157,7 @@ impl Copy {
                             tokio::time::sleep(*pause).await;
                             calls = self.listen().await;
                         }
-                        Some(Deed::Reply(_) | Deed::Error(_) | Deed::Effect | Deed::Wait(_)) | None => {
+                        Some(Deed::Reply(_) | Deed::Error(_) | Deed::Effect(_) | Deed::Wait(_)) | None => {
                             let (client, name) = (self.client.clone(), self.name);
                             tokio::spawn(async move { act(&client, name, &got, &call, deeds).await });
                         }
@@ -198,10 +198,10 @@ async fn act(client: &Client, name: &str, got: &Got, call: &Message, deeds: Vec<
                 headers.insert("Nats-Service-Error", "canary");
                 client.publish_with_headers(reply.clone(), headers, "canary".into()).await.unwrap();
             }
-            Deed::Effect => {
+            Deed::Effect(token) => {
                 let of = BTreeMap::from([("call", &got.id)]);
                 let text = serde_json::to_string(&of).unwrap();
-                client.publish(format!("effects.{name}.order"), text.into()).await.unwrap();
+                client.publish(format!("effects.{name}.{token}"), text.into()).await.unwrap();
             }
             Deed::Wait(time) => tokio::time::sleep(time).await,
             Deed::Die | Deed::Restart(_) => {}
