@@ -64,7 +64,7 @@ def _notes(rounds: Rounds) -> list[str]:
 
 def page(rounds: Rounds, machine: str) -> str:
     measured = [question for question in QUESTIONS if question.name in rounds[0]]
-    parts = [f"{machine}\n\n{len(rounds)} rounds. Figures are medians; memory and latency are those of one bridge."]
+    parts = [f"{machine}\n\nRounds: {len(rounds)}. Figures are medians; memory and latency are those of one bridge."]
     for question in measured:
         parts += [f"## {question.title}", _table(rounds, question)]
         parts += filter(None, [_verdict(rounds, question)])
@@ -85,7 +85,7 @@ def picture(rounds: Rounds, machine: str) -> str:
             top = TOP + row * (HEIGHT + 64)
             points = [(point.label, value(rounds, question.name, point.label, key)) for point in question.points]
             parts += _panel(left, top, title, points)
-    foot = f"64 in flight, medians of {len(rounds)} rounds, with the least and the most. {machine}"
+    foot = f"64 in flight, medians with the least and the most; rounds: {len(rounds)}. {machine}"
     return svg.picture(width, TOP + 2 * (HEIGHT + 64), "What a call costs as the work grows", parts, foot)
 
 

@@ -36,7 +36,7 @@ def of_ratios(rounds: Rounds, machine: str) -> str:
         left = LABELS + number * panel
         spreads = {name: summary.compared(rounds, name, read, NAIVE) for name in names}
         parts += _panel(left, panel - 15, bottom, title, spreads)
-    foot = f"Medians of {len(rounds)} rounds, all systems by turns; whiskers are the least and the most of all rounds. {machine}"
+    foot = f"Rounds: {len(rounds)}, all systems by turns. Bars are medians, whiskers the least and the most of all rounds. {machine}"
     return svg.picture(WIDTH, bottom + 24, "CPU time per call and calls a second, to the naive bridge", parts, foot)
 
 

@@ -26,7 +26,11 @@ def number(value: float) -> str:
 def with_spread(value: Spread | None, unit: str = "") -> str:
     if value is None:
         return NOTHING
-    return f"{number(value.middle)}{unit} ({number(value.low)} to {number(value.high)})"
+    return f"{number(value.middle)}{unit}{_between(value)}"
+
+
+def _between(value: Spread) -> str:
+    return "" if value.low == value.high else f" ({number(value.low)} to {number(value.high)})"
 
 
 def cell(rounds: Rounds, system: str, read: Reader) -> str:
@@ -37,7 +41,7 @@ def cell(rounds: Rounds, system: str, read: Reader) -> str:
     ratio = summary.compared(rounds, system, read, NAIVE)
     if system == NAIVE or ratio is None:
         return number(value.middle)
-    return f"{number(value.middle)}, **{ratio.middle:.2f}** ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{number(value.middle)}, **{number(ratio.middle)}**{_between(ratio)}"
 
 
 def _of_systems(rounds: Rounds, columns: list[tuple[str, Callable]]) -> str:
@@ -88,7 +92,7 @@ def page(rounds: Rounds, goals: list[Goal], rates: dict[str, int], machine: str,
         for note in turn["notes"]
     ]
     parts = [
-        f"{machine}\n\n{len(rounds)} rounds, all systems by turns. Figures are medians; in bold the ratio to the naive"
+        f"{machine}\n\nRounds: {len(rounds)}, all systems by turns. Figures are medians; in bold the ratio to the naive"
         " bridge, taken inside each round, with the least and the most of all rounds.",
         *(f"Not run: {line}." for line in not_run),
         "## Calls a second, closed loop",

@@ -87,7 +87,7 @@ impl Tally {
             "p99_us": all.value_at_quantile(0.99),
             "p999_us": all.value_at_quantile(0.999),
             "max_us": all.max(),
-            "cpu_us_per_call": per_call(used.watched),
+            "cpu_us_per_call": used.watched.map(per_call),
             "load_cpu_us_per_call": per_call(used.own),
         }))
     }

@@ -31,8 +31,8 @@ pub(super) struct Due {
 pub(super) struct Used {
     /// How long that was.
     pub(super) time: Duration,
-    /// CPU time of those who are watched, in nanoseconds.
-    pub(super) watched: u64,
+    /// CPU time of those who are watched, if anyone is, in nanoseconds.
+    pub(super) watched: Option<u64>,
     /// CPU time of this process, in nanoseconds.
     pub(super) own: u64,
 }
@@ -58,7 +58,8 @@ impl Window {
         self.0.store(OVER, Ordering::Relaxed);
         Used {
             time: begun.elapsed(),
-            watched: cpu::used(&options.watch).saturating_sub(watched),
+            watched: (!options.watch.is_empty())
+                .then(|| cpu::used(&options.watch).saturating_sub(watched)),
             own: cpu::used(&own).saturating_sub(own_before),
         }
     }
