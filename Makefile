@@ -76,6 +76,7 @@ programs:
 
 fmt:
 	cargo fmt --check
+	cargo fmt --manifest-path bench/Cargo.toml --check
 
 clippy:
 	cargo clippy --locked --all-targets -- -D warnings
@@ -127,6 +128,7 @@ bench-scale: $(NATS_SERVER) bench-programs programs
 	python3 bench/scale.py --program $(PROGRAM) $(BENCH)
 
 bench-programs:
+	cargo test --release --locked --manifest-path bench/Cargo.toml --target-dir target/bench
 	cargo build --release --locked --manifest-path bench/Cargo.toml --target-dir target/bench
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.

@@ -13,20 +13,21 @@ PANEL, GAP, HEIGHT, TOP, LEFT = 176, 20, 120, 80, 20
 CPU, CALLS, P50, P99 = "cpu_us_per_call", "calls_per_s", "p50_us", "p99_us"
 
 
-def _read(measured: dict, key: str) -> float | None:
-    if measured["void"] or measured["unfinished"]:
+def _read(measured: dict | None, key: str) -> float | None:
+    if measured is None or measured["void"] or measured["unfinished"]:
         return None
     return measured[key]["now"] if key in ("idle", "after") else measured[key]
 
 
 def value(rounds: Rounds, question: str, label: str, key: str) -> Spread | None:
-    return summary.spread(_read(each[question][label], key) for each in rounds)
+    return summary.spread(_read(each[question].get(label), key) for each in rounds)
 
 
 def growth(rounds: Rounds, question: Question, label: str) -> Spread | None:
     """CPU per call, to that of the first point in the same round."""
     first = question.points[0].label
-    pairs = [(_read(each[question.name][label], CPU), _read(each[question.name][first], CPU)) for each in rounds]
+    points = [each[question.name] for each in rounds]
+    pairs = [(_read(each.get(label), CPU), _read(each.get(first), CPU)) for each in points]
     return summary.spread(a / b if a is not None and b else None for a, b in pairs)
 
 
@@ -94,17 +95,17 @@ def _panel(left: float, top: float, title: str, points: list[tuple[str, Spread |
     most = max((spread.high for _, spread in points if spread), default=1) * 1.15
     step = (PANEL - 40) / max(len(points) - 1, 1)
     parts = [svg.text(left, top - 4, title, "quiet"), svg.line(left, bottom, left + PANEL, bottom, "grid")]
-    line = []
+    known = [(left + 20 + number * step, bottom - each.middle / most * HEIGHT) for number, (_, each) in enumerate(points) if each]
+    parts.append(svg.curve(known))
     for number, (label, spread) in enumerate(points):
         x = left + 20 + number * step
-        parts.append(svg.text(x, bottom + 16 + 12 * (number % 2), _short(label), "quiet middle"))
+        parts.append(svg.text(x, bottom + 16, _short(label), "quiet middle"))
         if spread is None:
             continue
         low, middle, high = (bottom - each / most * HEIGHT for each in (spread.low, spread.middle, spread.high))
-        line.append((x, middle))
         parts += [svg.line(x, low, x, high, "whisker"), svg.dot(x, middle)]
-        parts.append(svg.text(x, high - 6, tables.number(spread.middle), "quiet middle"))
-    return [*parts, svg.curve(line)]
+        parts.append(svg.text(x, high - 8, tables.number(spread.middle), "quiet middle"))
+    return parts
 
 
 def _short(label: str) -> str:

@@ -26,10 +26,11 @@ def _version(*command: object) -> str | None:
     return found.group(0) if found else None
 
 
-def _revision() -> str | None:
-    """Which commit is measured. A program can be older than the tree around it."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return done.stdout.strip() or None
+def _revision(program: Path) -> str | None:
+    """Which commit the program was built at; it can be older than the tree around it."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"\b[0-9a-f]{40}\b", said)
+    return found.group(0)[:9] if found else None
 
 
 def line(tools: Tools) -> str:
@@ -39,7 +40,7 @@ def line(tools: Tools) -> str:
     memory = int(_first("/proc/meminfo", r"^MemTotal:\s*(\d+)") or 0) / 1_048_576
     versions = {
         "connector-bridge": _version(tools.bridge, "--version"),
-        "at": _revision(),
+        "at": _revision(tools.bridge),
         "Rust": _version("rustc", "--version"),
         "nats-server": _version(tools.nats_server, "--version"),
         "Node": _version("node", "--version"),

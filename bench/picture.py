@@ -6,7 +6,7 @@ from summary import Rounds, Spread
 from systems import BARE, NAIVE, SYSTEMS
 
 WIDTH = 900
-LABELS = 265
+LABELS = 282
 TOP = 76
 ROW = 26
 BAR = 14
@@ -48,6 +48,7 @@ def _panel(left: float, width: float, bottom: float, title: str, spreads: dict[s
     most = max((spread.high for spread in spreads.values() if spread), default=1)
     scale = (width - FIGURE) / max(most, 1)
     parts = [svg.text(left, TOP - 12, title, "quiet"), svg.line(left, TOP - 4, left, bottom, "grid")]
+    parts.append(svg.line(left + scale, TOP - 4, left + scale, bottom, "mark"))
     for row, (name, spread) in enumerate(spreads.items()):
         y = TOP + ROW * row + (ROW - BAR) / 2
         if spread is None:
@@ -61,5 +62,4 @@ def _panel(left: float, width: float, bottom: float, title: str, spreads: dict[s
             parts += [svg.line(x, y + 3, x, y + BAR - 3, "whisker") for x in (low, high)]
         figure = max(high, left + spread.middle * scale) + 6
         parts.append(svg.text(figure, _middle(row), f"{spread.middle:.2f}", "strong" if name == "bridge" else ""))
-    parts.append(svg.line(left + scale, TOP - 4, left + scale, bottom, "mark"))
     return parts

@@ -7,7 +7,7 @@ import time
 
 from process import Fault, Program, free_port
 from stage import Stage, Tools
-from systems import AUTHORIZATION, start_bridge, store_trouble
+from systems import AUTHORIZATION, start_bridge, store_trouble, wait_for_store
 from turn import SETTLE_SECONDS, Lengths
 
 IN_FLIGHT = 64
@@ -67,15 +67,15 @@ QUESTIONS = (
         tuple(Point(f"{count:,}", connectors=count) for count in (1, 10, 100, 1_000)), grows_at_most=10,
     ),
     Question(
-        "remembered", "Calls that are remembered", "`calls.max_entries`, all taken",
+        "remembered", "Remembered calls", "`calls.max_entries`, all taken",
         tuple(map(_remembered, (1_000, 10_000, 100_000, 1_000_000))), grows_at_most=10,
     ),
     Question(
-        "cached", "Decisions that are cached", "`fallback.cached.max_entries`, all taken",
+        "cached", "Cached decisions", "`fallback.cached.max_entries`, all taken",
         tuple(map(_cached, (1_000, 10_000, 100_000, 1_000_000))),
     ),
     Question(
-        "bodies", "Length of what is posted", "bytes of claims",
+        "bodies", "Length of bodies", "bytes of claims",
         tuple(Point(f"{length:,}", body_bytes=length) for length in (200, 700, 2_000, 8_000, 32_000, 64_000)),
     ),
     Question("idle", "Idle connections", "connections that say nothing", tuple(map(_idle, (0, 100, 1_000, 10_000)))),
@@ -97,6 +97,7 @@ def measure(point: Point, tools: Tools, lengths: Lengths) -> dict:
         bridges = [start_bridge(stage, port, point.changes, point.connectors, point.cached) for port in ports]
         for bridge, port in zip(bridges, ports):
             bridge.wait_for_port(port)
+            wait_for_store(bridge)
         time.sleep(SETTLE_SECONDS)
         words: list = ["http", "--authorization", AUTHORIZATION, "--body", point.body_bytes]
         words += ["--connectors", point.connectors, "--in-flight", point.in_flight]

@@ -4,11 +4,11 @@ can be read on any page."""
 from html import escape
 
 STYLE = """
-svg { --ground: #ffffff; --ink: #1f2328; --quiet: #59636e; --line: #d1d9e0; --ours: #0969da; --base: #59636e; --other: #afb8c1; --extra: #bc4c00; }
+svg { --ground: #ffffff; --ink: #1f2328; --quiet: #59636e; --line: #d1d9e0; --ours: #0969da; --base: #59636e; --other: #afb8c1; }
 @media (prefers-color-scheme: dark) {
-  svg { --ground: #0d1117; --ink: #f0f6fc; --quiet: #9198a1; --line: #3d444d; --ours: #4493f8; --base: #9198a1; --other: #4d565f; --extra: #f0883e; }
+  svg { --ground: #0d1117; --ink: #f0f6fc; --quiet: #9198a1; --line: #3d444d; --ours: #4493f8; --base: #9198a1; --other: #4d565f; }
 }
-text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: var(--ink); }
+text { paint-order: stroke; stroke: var(--ground); stroke-width: 3px; font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: var(--ink); }
 .title { font-weight: 600; font-size: 15px; }
 .quiet { fill: var(--quiet); font-size: 11px; }
 .strong { font-weight: 600; }
@@ -22,7 +22,6 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
 .base { fill: var(--base); }
 .other { fill: var(--other); }
 .curve { fill: none; stroke: var(--ours); stroke-width: 2; }
-.second { stroke: var(--extra); }
 .dot { fill: var(--ours); }
 """
 

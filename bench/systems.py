@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 
-from process import Program, free_port
+from process import Program, free_port, until
 from stage import HERE, Stage, Tools
 
 USER, PASSWORD = "entra", "bench-password"
@@ -37,8 +37,8 @@ def start_bridge(
 ) -> Program:
     """With everything switched on that can be. `changes` replace what stands at the root of the
     configuration, and `cached` what stands in `fallback.cached`."""
-    password = stage.file("password", PASSWORD)
-    next_password = stage.file("next-password", f"not-{PASSWORD}")
+    password = stage.file(f"password-{port}", PASSWORD)
+    next_password = stage.file(f"next-password-{port}", f"not-{PASSWORD}")
     connector = {
         "protocol": "entra",
         "step": "before-create",
@@ -55,7 +55,7 @@ def start_bridge(
         "connectors": dict.fromkeys(names, connector),
         **(changes or {}),
     }
-    hash_key = stage.file("hash-key", "0123456789abcdef" * 2)
+    hash_key = stage.file(f"hash-key-{port}", "0123456789abcdef" * 2)
     settings["calls"] = {"hash_key_file": str(hash_key), **settings.get("calls", {})}
     file = stage.file(f"bridge-{port}.yaml", json.dumps(settings))  # JSON is YAML
     bridge = stage.start([stage.tools.bridge, "serve", "--config", file])
@@ -68,6 +68,11 @@ def metrics(bridge: Program) -> dict[str, float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{bridge.admin}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] != "#")}
+
+
+def wait_for_store(bridge: Program) -> None:
+    """Until the shared store can be used, which a cluster of servers takes seconds for."""
+    until("the store can be used", lambda: metrics(bridge).get("connector_bridge_store_available"))
 
 
 def store_trouble(bridge: Program) -> str | None:

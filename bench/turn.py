@@ -6,7 +6,7 @@ import time
 
 from process import Program, free_port
 from stage import Stage, Tools
-from systems import AUTHORIZATION, NAIVE, SUBJECT, SYSTEMS, System, store_trouble
+from systems import AUTHORIZATION, NAIVE, SUBJECT, SYSTEMS, System, store_trouble, wait_for_store
 
 IN_FLIGHT = (1, 16, 64, 256)
 
@@ -48,6 +48,8 @@ def take(system: System, tools: Tools, lengths: Lengths, rates: dict[str, int]) 
                 stage.end(once)
             program = system.start(stage, port)
             found["start_ms"].append(program.wait_for_port(port))
+            if program.admin:
+                wait_for_store(program)
             time.sleep(SETTLE_SECONDS)
             found["idle"] = program.memory()
         called = target(system, stage, port, program)
