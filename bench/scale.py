@@ -7,6 +7,7 @@ Options are those of bench/run.py; --only takes names of questions, and --pictur
 """
 
 import json
+import resource
 import signal
 import sys
 import time
@@ -53,6 +54,8 @@ def all_rounds(tools: Tools, lengths: Lengths, only: set[str], calls_max: float)
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for ten thousand connections at both ends
     options = command_line.parser(__doc__).parse_args()
     command_line.check_names(options.only, [question.name for question in QUESTIONS])
     lengths = Lengths(options.rounds or ROUNDS, options.seconds, WARMUP_SECONDS, starts=1)
