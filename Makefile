@@ -51,8 +51,14 @@ VALGRIND := $(shell command -v valgrind || echo $(TOOLS)/valgrind/usr/bin/valgri
 ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
 
+# What bridges in Node and Python import, for `make bench`; and options for it, as
+# BENCH="--rounds 3 --picture docs/pictures/performance.svg".
+BENCH_PACKAGES := .tools/bench
+BENCH ?=
+
 .PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers \
-	test-instructions fuzz fmt clippy doc unit demo-once deny advisories sbom tools build programs clean
+	test-instructions bench bench-scale bench-programs fuzz fmt clippy doc unit demo-once deny advisories \
+	sbom tools build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
@@ -74,6 +80,7 @@ programs:
 
 fmt:
 	cargo fmt --check
+	cargo fmt --manifest-path bench/Cargo.toml --check
 
 clippy:
 	cargo clippy --locked --all-targets -- -D warnings
@@ -120,6 +127,19 @@ test-deploy: $(DEPLOY_TOOLS)/installed $(NATS_SERVER) $(NATS_PY)/installed $(PRO
 test-instructions: $(NATS_SERVER) $(NATS_PY)/installed $(VALGRIND) programs
 	python3 tests/instructions/run.py --program $(PROGRAM) --valgrind $(VALGRIND)
 
+# The bridge side by side with others, by turns: tables of ratios. Nothing fails for being slow. Takes
+# twenty minutes, and wants the machine for itself.
+bench: $(NATS_SERVER) $(BENCH_PACKAGES)/installed bench-programs programs
+	python3 bench/run.py --program $(PROGRAM) $(BENCH)
+
+# What the bridge's cost does as the work grows.
+bench-scale: $(NATS_SERVER) bench-programs programs
+	python3 bench/scale.py --program $(PROGRAM) $(BENCH)
+
+bench-programs:
+	cargo test --release --locked --manifest-path bench/Cargo.toml --target-dir target/bench
+	cargo build --release --locked --manifest-path bench/Cargo.toml --target-dir target/bench
+
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
 # unsafe code of our own that they could look at.
@@ -136,6 +156,7 @@ demo-once: $(NATS_SERVER) programs
 
 deny: $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+	$(TOOLS)/bin/cargo-deny --locked --manifest-path bench/Cargo.toml --config deny.toml check bans licenses sources
 
 # Not part of `make test`: the database has to be fetched, and says something new any day.
 advisories: $(TOOLS)/bin/cargo-deny
@@ -157,6 +178,14 @@ NATS_PY_NEEDS := examples/workers/approval-python/requirements.txt examples/even
 
 $(NATS_PY)/installed: $(NATS_PY_NEEDS)
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) $(NATS_PY_NEEDS:%=--requirement %)
+	touch $@
+
+# Bridges in Node and Python, beside what they import. Without npm the one in Node is left out.
+$(BENCH_PACKAGES)/installed: bench/node/bridge.js bench/node/package-lock.json bench/python/requirements.txt
+	rm -rf $(@D) && mkdir -p $(@D)
+	python3 -m pip install --quiet --disable-pip-version-check --target $(@D)/python --requirement bench/python/requirements.txt
+	cp -r bench/node $(@D)/
+	if command -v npm > /dev/null; then npm ci --silent --prefix $(@D)/node; else echo "no npm: no bridge in Node" >&2; fi
 	touch $@
 
 $(COLLECTOR):
