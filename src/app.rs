@@ -23,6 +23,7 @@ use crate::{
         listener::{self, Terms},
         peer::{CertificateRules, Peer},
     },
+    journal::Journal,
     lane::{Lane, Sharing},
     lifecycle::{self, Phase, Stop, Stopping, Timetable},
     logs::{self, Logs},
@@ -30,7 +31,8 @@ use crate::{
     metrics::Metrics,
     nats::{self, Decisions, NatsWire},
     pipeline::Pipeline,
-    secrets::Secrets,
+    playground::{self, Door, Extras, Playground},
+    secrets::{Auth, Secrets},
     store::SharedCalls,
     traces::{Callers, Exporter, TraceError, Traces},
 };
@@ -78,6 +80,9 @@ pub struct App {
     pub address: SocketAddr,
     /// Where probes and Prometheus connect.
     pub admin_address: SocketAddr,
+    /// Where the playground's page is, if there is one.
+    pub playground_address: Option<SocketAddr>,
+    playground: Option<(std::net::TcpListener, Playground)>,
     config: Config,
     front: Arc<Front<NatsWire>>,
     admin: Arc<Admin>,
@@ -109,6 +114,11 @@ impl App {
         };
         let (listener, address) = listen("listen", config.listen)?;
         let (admin_listener, admin_address) = listen("admin_listen", config.admin_listen)?;
+        let playground =
+            config.playground_listen.map(|address| listen("playground_listen", address));
+        let playground = playground.transpose()?;
+        let playground_address = playground.as_ref().map(|(_, address)| *address);
+        let journal = playground.as_ref().map_or_else(Journal::default, |_| Journal::open());
         let (wire, link) = nats::new(&config, &secrets).map_err(|error| internal(&error))?;
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
@@ -148,6 +158,7 @@ impl App {
             read_timeout: config.read_timeout,
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
+            journal: journal.clone(),
         };
         let (stop, stopping) = lifecycle::new();
         let stopping_admin = stopping.clone();
@@ -159,12 +170,20 @@ impl App {
             pipeline,
             logs,
         };
+        let admin = Arc::new(admin);
+        let playground = playground.map(|(listener, _)| {
+            let (doors, server_tls) =
+                (doors(&config, &secrets, &admin), secrets.server_tls.clone());
+            (listener, Playground::new(Arc::clone(&admin), journal, doors, address, server_tls))
+        });
         Ok(Self {
             address,
             admin_address,
+            playground_address,
+            playground,
             config,
             front: Arc::new(front),
-            admin: Arc::new(admin),
+            admin,
             link,
             wire,
             decisions,
@@ -174,6 +193,13 @@ impl App {
             stop,
             stopping,
         })
+    }
+
+    /// Gives the playground's page what a demo has besides.
+    pub fn give(&mut self, extras: Extras) {
+        if let Some((_, playground)) = &mut self.playground {
+            playground.extras = extras;
+        }
     }
 
     /// Serves until `signal`, then ends in order: at the latest `shutdown_grace` after it.
@@ -200,7 +226,21 @@ impl App {
         let server_tls = self.secrets.server_tls.clone();
         let secrets_metrics = metrics.clone();
         background.spawn(async move { self.secrets.keep(secrets_metrics).await });
-        background.spawn(serve_admin(self.admin_listener, &config, &metrics, admin));
+        let serving = serve_router(self.admin_listener, &config, &metrics, admin::router(admin));
+        background.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the administration port is closed");
+            }
+        });
+        if let Some((listener, playground)) = self.playground {
+            let router = playground::router(Arc::new(playground));
+            let serving = serve_router(listener, &config, &metrics, router);
+            background.spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "the playground's port is closed");
+                }
+            });
+        }
 
         let terms =
             Terms { tls: server_tls, ..Terms::plain(config.read_timeout, config.max_connections) };
@@ -323,17 +363,29 @@ fn serve_on_a_thread(
     Ok(receiver)
 }
 
-fn serve_admin(
+/// What the playground calls, and with what.
+fn doors(config: &Config, secrets: &Secrets, admin: &Admin) -> Vec<Door> {
+    let settings = config.connectors.iter().map(|settings| settings.auth.clone());
+    let connectors = admin.lanes.iter().zip(&secrets.auth).zip(settings);
+    let door = |((lane, (_, auth)), settings): ((&Arc<Lane>, &(_, Auth)), _)| Door {
+        lane: Arc::clone(lane),
+        auth: auth.clone(),
+        settings,
+    };
+    connectors.map(door).collect()
+}
+
+/// A port for those who look after the bridge.
+fn serve_router(
     listener: std::net::TcpListener,
     config: &Config,
     metrics: &Metrics,
-    admin: Arc<Admin>,
-) -> impl Future<Output = ()> + Send + 'static {
+    router: axum::Router,
+) -> impl Future<Output = io::Result<()>> + Send + 'static {
     let terms = Terms::plain(config.read_timeout, ADMIN_CONNECTIONS_MAX);
     let metrics = metrics.clone();
     // Probes are answered to the very end.
     let (never, stopping) = lifecycle::new();
-    let router = admin::router(admin);
     let service = move |request: Request<Incoming>, _: Arc<Progress>, _: Arc<Peer>| {
         let mut router = router.clone();
         async move {
@@ -345,8 +397,6 @@ fn serve_admin(
     };
     async move {
         let _never = never;
-        if let Err(error) = listener::serve(listener, terms, metrics, stopping, service).await {
-            tracing::error!(%error, "the administration port is closed");
-        }
+        listener::serve(listener, terms, metrics, stopping, service).await
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         json::{JsonFault, Object},
         outcome::Outcome,
     },
+    journal::Notes,
     lane::Lane,
     metrics::{CallResult, MessageResult},
     traces::{MessageSpan, RequestSpan},
@@ -41,6 +42,8 @@ pub struct Call {
     pub locales: Option<String>,
     /// The request, as traces show it.
     pub span: RequestSpan,
+    /// The request, as the playground shows it.
+    pub notes: Notes,
     /// Set where a required claim is not filled: no worker is asked.
     pub missing_claim: Option<Outcome>,
 }
@@ -53,11 +56,13 @@ impl Call {
         body: Bytes,
         key: &HashKey,
         span: RequestSpan,
+        notes: Notes,
     ) -> Result<Self, JsonFault> {
         let connector = &lane.connector;
         let claims = Object::parse(&body)?;
         let id = CallId::of(key, connector.name.as_str(), &claims);
         span.became(id, body.len());
+        notes.became(id, &claims, body.len());
         let names_person = name_the_person(&claims, &connector.identify_by);
         let cached = connector.fallback.cached.as_ref().filter(|_| names_person);
         let cache_keys = cached.map(|rules| CacheKeys {
@@ -66,13 +71,25 @@ impl Call {
         });
         let locales = ui_locales(&claims);
         let missing_claim = fallback::missing_claim(connector, &claims);
-        Ok(Self { lane, arrived, body, id, names_person, cache_keys, locales, span, missing_claim })
+        Ok(Self {
+            lane,
+            arrived,
+            body,
+            id,
+            names_person,
+            cache_keys,
+            locales,
+            span,
+            notes,
+            missing_claim,
+        })
     }
 
     /// Counts what the request was found to be.
     pub fn found(&self, result: CallResult) {
         self.lane.metrics.call(result);
         self.span.found(result);
+        self.notes.found(result);
     }
 
     /// Counts how a message ended: with a reply, `taken` after it was sent; with the worker's own
@@ -86,6 +103,7 @@ impl Call {
     ) {
         self.lane.metrics.message(result, taken);
         span.ended(result, code);
+        self.notes.message_ended(result);
     }
 
     /// When its decision must be there.

@@ -1,6 +1,5 @@
 //! The command line: what is asked for, and the exit code of how it ended.
 
-mod caller;
 mod check;
 mod demo;
 mod schema;

@@ -35,6 +35,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where probes and Prometheus connect.
     pub admin_listen: SocketAddr,
+    /// Where the playground's page is, on loopback. There is none where it is missing.
+    pub playground_listen: Option<SocketAddr>,
     /// The largest body that is read, in bytes.
     pub max_body: usize,
     /// How long a head or a body may take, and a connection may keep silent.
@@ -206,9 +208,7 @@ impl Config {
     }
 
     fn read(root: Section<'_>) -> Self {
-        for key in ["playground_listen", "events"] {
-            root.refuse(key, NOT_YET);
-        }
+        root.refuse("events", NOT_YET);
         let (tls, forwarded) = (tls(&root), forwarded(&root));
         let certificates = match &tls {
             Some(Tls { has_client_ca: true, .. }) => Certificates::Come,
@@ -220,9 +220,16 @@ impl Config {
         if listen == admin && listen.port() != 0 {
             root.fault("admin_listen", "is the same address as listen");
         }
+        let playground = root.value("playground_listen", units::loopback);
+        if playground
+            .is_some_and(|address| address.port() != 0 && [listen, admin].contains(&address))
+        {
+            root.fault("playground_listen", "is the same address as listen or admin_listen");
+        }
         let config = Self {
             listen,
             admin_listen: admin,
+            playground_listen: playground,
             max_body: root.or("max_body", 64 * 1024, units::size(1..=1024 * 1024)),
             read_timeout: root.or(
                 "read_timeout",

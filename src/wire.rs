@@ -58,6 +58,28 @@ pub struct Message<'a> {
     pub body: Bytes,
 }
 
+impl Message<'_> {
+    /// Its headers. All values are made here or come from the configuration; none comes from a
+    /// claim.
+    pub fn headers(&self) -> [(&'static str, String); 11] {
+        let connector = self.connector;
+        let time_left = u64::try_from(self.time_left.as_millis()).unwrap_or(u64::MAX);
+        [
+            ("Content-Type", "application/json".to_owned()),
+            ("Connector-Name", connector.name.to_string()),
+            ("Connector-Step", connector.step.name.to_owned()),
+            ("Connector-Protocol", connector.protocol.name.to_owned()),
+            ("Connector-Call-Id", self.call_id.to_string()),
+            ("Nats-Msg-Id", self.call_id.to_string()),
+            ("Connector-Attempt", self.attempt.to_string()),
+            ("Connector-Deadline", humantime::format_rfc3339_millis(self.deadline).to_string()),
+            ("Connector-Timeout-Ms", time_left.to_string()),
+            ("traceparent", self.trace.span.to_string()),
+            ("tracestate", self.trace.tracestate()),
+        ]
+    }
+}
+
 /// The most time that one read or write of a store may take. With less, silence says nothing about
 /// the store.
 pub const OPERATION_TIME_MAX: Duration = Duration::from_millis(100);

@@ -4,18 +4,12 @@ use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, ValueExt};
 
-use super::{
-    Failure,
-    caller::{Caller, Heard, Seen},
-    file, print, runtime,
-};
+use super::{Failure, file, print, runtime};
 use crate::{
+    caller::{Caller, Heard, SAMPLE_CLAIMS, Seen},
     domain::{json::Object, protocol::Protocol},
     tls::{ClientTls, Part, Unusable},
 };
-
-/// As the caller's documentation shows them.
-const SAMPLE_CLAIMS: &str = r#"{"email":"johnsmith@fabrikam.onmicrosoft.com","identities":[{"signInType":"federated","issuer":"facebook.com","issuerAssignedId":"0123456789"}],"displayName":"John Smith","givenName":"John","surname":"Smith","jobTitle":"Supplier","streetAddress":"1000 Microsoft Way","city":"Seattle","postalCode":"12345","state":"Washington","country":"United States","ui_locales":"en-US"}"#;
 
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let (mut url, mut protocol, mut step) = (None, "entra".to_owned(), "before-create".to_owned());

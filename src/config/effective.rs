@@ -63,6 +63,9 @@ fn value(config: &Config) -> Value {
         ("calls", Value::Object(calls)),
         ("connectors", Value::Object(connectors)),
     ]);
+    if let Some(address) = config.playground_listen {
+        root.insert("playground_listen".to_owned(), address.to_string().into());
+    }
     if let Some(tls) = &config.tls {
         let mut files =
             object([("cert_file", path(&tls.cert_file)), ("key_file", path(&tls.key_file))]);

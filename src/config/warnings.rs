@@ -41,6 +41,13 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     if config.forwarded.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
         warnings.push("trusted_proxies: everyone is trusted to pass on certificates".to_owned());
     }
+    if config.playground_listen.is_some() {
+        warnings.push(
+            "playground_listen: whoever can open a connection on this machine, or forward a port \
+             to it, can call every connector with the caller's credentials"
+                .to_owned(),
+        );
+    }
     for settings in &config.connectors {
         let name = &settings.connector.name;
         let texts = connector(settings, config);

@@ -187,7 +187,7 @@ pub(crate) struct Heard {
 
 /// Someone on this machine who shows no certificate.
 fn nearby() -> Peer {
-    Peer::new(Ipv4Addr::LOCALHOST.into(), Vec::new())
+    Peer::new((Ipv4Addr::LOCALHOST, 0).into(), Vec::new())
 }
 
 impl Bridge {
@@ -268,6 +268,7 @@ impl Bridge {
             read_timeout: config.read_timeout,
             scheme: "http",
             traces: Traces::new(None, Callers::AreLinked),
+            journal: Journal::default(),
         };
         Self { front: Arc::new(front), metrics, lanes }
     }

@@ -1,0 +1,80 @@
+//! The plays of a while: few, and not for long, since they hold what was typed.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::play::{Play, Progress};
+use crate::{clock, random::Random};
+
+/// How long what was typed and answered is kept after a play is over. Long enough to look at it, and
+/// to see a late reply come.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+
+/// The most plays that are kept.
+const KEPT_MAX: usize = 32;
+
+/// The most plays that run at a time.
+const RUNNING_MAX: usize = 8;
+
+/// Names a play; whoever does not know it cannot look at the play.
+pub(super) type Token = String;
+
+/// The plays of a while, by their tokens.
+#[derive(Clone, Default)]
+pub(super) struct Plays {
+    kept: Arc<Mutex<VecDeque<(Token, Arc<Play>)>>>,
+    random: Arc<Random>,
+}
+
+impl Plays {
+    /// Keeps a play and runs it by `run`. Returns nothing where too many are running.
+    pub(super) fn begin<F>(&self, play: Play, run: impl FnOnce(Arc<Play>) -> F) -> Option<Token>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let token = format!("{:016x}{:016x}", self.random.next(), self.random.next());
+        let play = Arc::new(play);
+        let mut kept = self.lock();
+        let running = kept.iter().filter(|(_, play)| play.so_far().1 == Progress::Running).count();
+        if running >= RUNNING_MAX {
+            return None;
+        }
+        if kept.len() == KEPT_MAX
+            && let Some(at) = kept.iter().position(|(_, play)| play.so_far().1 == Progress::Over)
+            && let Some((_, oldest)) = kept.remove(at)
+        {
+            oldest.forget();
+        }
+        kept.push_back((token.clone(), Arc::clone(&play)));
+        drop(kept);
+        let (plays, own, played) = (self.clone(), token.clone(), run(play));
+        tokio::spawn(async move {
+            played.await;
+            clock::sleep_until(clock::now() + KEPT_FOR).await;
+            plays.forget(&own);
+        });
+        Some(token)
+    }
+
+    /// The play with this token, while it is kept.
+    pub(super) fn get(&self, token: &str) -> Option<Arc<Play>> {
+        let kept = self.lock();
+        kept.iter().find(|(known, _)| known == token).map(|(_, play)| Arc::clone(play))
+    }
+
+    fn forget(&self, token: &str) {
+        self.lock().retain(|(known, play)| {
+            if known == token {
+                play.forget();
+            }
+            known != token
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Token, Arc<Play>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
