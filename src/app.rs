@@ -1,5 +1,7 @@
 //! Builds the bridge from its parts, runs it, and ends it in order.
 
+mod ports;
+
 use std::{
     io,
     net::SocketAddr,
@@ -11,10 +13,10 @@ use std::{
 use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
-use tower_service::Service;
 
 use crate::{
     admin::{self, Admin},
+    call::Watcher,
     clock,
     config::{CallStore, Config, ConfigError},
     http::{
@@ -40,9 +42,6 @@ use crate::{
 /// The most threads that serve callers. More do not help: one serves tens of thousands of calls a
 /// second, and NATS has one connection.
 const SERVING_THREADS_MAX: usize = 4;
-
-/// The most connections to the administration port.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// How long the end of the program waits for the last spans.
 const SPANS_FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -159,6 +158,7 @@ impl App {
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
             journal: journal.clone(),
+            watchers: playground.iter().map(|_| watcher()).collect(),
         };
         let (stop, stopping) = lifecycle::new();
         let stopping_admin = stopping.clone();
@@ -226,20 +226,16 @@ impl App {
         let server_tls = self.secrets.server_tls.clone();
         let secrets_metrics = metrics.clone();
         background.spawn(async move { self.secrets.keep(secrets_metrics).await });
-        let serving = serve_router(self.admin_listener, &config, &metrics, admin::router(admin));
-        background.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the administration port is closed");
-            }
-        });
+        let administration = admin::router(admin);
+        background.spawn(ports::administration(
+            self.admin_listener,
+            &config,
+            &metrics,
+            administration,
+        ));
         if let Some((listener, playground)) = self.playground {
-            let router = playground::router(Arc::new(playground));
-            let serving = serve_router(listener, &config, &metrics, router);
-            background.spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::error!(%error, "the playground's port is closed");
-                }
-            });
+            let page = playground::router(Arc::new(playground));
+            background.spawn(ports::playground(listener, &config, &metrics, page));
         }
 
         let terms =
@@ -375,28 +371,7 @@ fn doors(config: &Config, secrets: &Secrets, admin: &Admin) -> Vec<Door> {
     connectors.map(door).collect()
 }
 
-/// A port for those who look after the bridge.
-fn serve_router(
-    listener: std::net::TcpListener,
-    config: &Config,
-    metrics: &Metrics,
-    router: axum::Router,
-) -> impl Future<Output = io::Result<()>> + Send + 'static {
-    let terms = Terms::plain(config.read_timeout, ADMIN_CONNECTIONS_MAX);
-    let metrics = metrics.clone();
-    // Probes are answered to the very end.
-    let (never, stopping) = lifecycle::new();
-    let service = move |request: Request<Incoming>, _: Arc<Progress>, _: Arc<Peer>| {
-        let mut router = router.clone();
-        async move {
-            match router.call(request.map(axum::body::Body::new)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        }
-    };
-    async move {
-        let _never = never;
-        listener::serve(listener, terms, metrics, stopping, service).await
-    }
+/// Has the journal take note of the end of a call.
+fn watcher() -> Watcher {
+    Box::new(|finished| finished.call.notes.answered(finished.outcome))
 }

@@ -1,8 +1,11 @@
 //! One request that became a call: everything that deciding it needs, nothing of HTTP.
 
 use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use crate::{
         fallback,
         json::{JsonFault, Object},
         outcome::Outcome,
+        record::Round,
     },
     journal::Notes,
     lane::Lane,
@@ -46,6 +50,8 @@ pub struct Call {
     pub notes: Notes,
     /// Set where a required claim is not filled: no worker is asked.
     pub missing_claim: Option<Outcome>,
+    /// The number of the last message that was sent for this request; 0 before there is one.
+    attempt: AtomicU32,
 }
 
 impl Call {
@@ -71,6 +77,7 @@ impl Call {
         });
         let locales = ui_locales(&claims);
         let missing_claim = fallback::missing_claim(connector, &claims);
+        let attempt = AtomicU32::new(0);
         Ok(Self {
             lane,
             arrived,
@@ -82,6 +89,7 @@ impl Call {
             span,
             notes,
             missing_claim,
+            attempt,
         })
     }
 
@@ -90,6 +98,16 @@ impl Call {
         self.lane.metrics.call(result);
         self.span.found(result);
         self.notes.found(result);
+    }
+
+    /// The message with this number was sent.
+    pub fn sent(&self, attempt: u32) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
+    /// The number of the last message that was sent for this request, if it sent one.
+    pub fn attempt(&self) -> Option<u32> {
+        Some(self.attempt.load(Ordering::Relaxed)).filter(|attempt| *attempt > 0)
     }
 
     /// Counts how a message ended: with a reply, `taken` after it was sent; with the worker's own
@@ -116,3 +134,23 @@ impl Call {
         self.arrived + window
     }
 }
+
+/// The end of a request that became a call: what is counted and logged of it, and told to whoever
+/// watches.
+pub struct Finished<'a> {
+    /// The request.
+    pub call: &'a Call,
+    /// What it gets.
+    pub outcome: &'a Outcome,
+    /// The round of the call that ended so. None where nobody shares this outcome: the claims name
+    /// no person, no worker was to be asked, or the request stopped waiting for another.
+    pub round: Option<Round>,
+    /// From the request's first byte to its answer, which goes to the socket after this.
+    pub taken: Duration,
+    /// When that was.
+    pub at: SystemTime,
+}
+
+/// Is told of the end of every request that became a call, on the thread that answers it and
+/// before the answer goes out: it takes what it needs and waits for nothing.
+pub type Watcher = Box<dyn Fn(&Finished<'_>) + Send + Sync>;

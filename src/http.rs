@@ -31,13 +31,10 @@ use self::{
     refusal::Refusal,
 };
 use crate::{
-    call::Call,
+    call::{Call, Finished, Watcher},
     clock,
     domain::{
-        call_id::HashKey,
-        credentials::AuthFailure,
-        outcome::{Outcome, Reason},
-        problem::Problem,
+        call_id::HashKey, credentials::AuthFailure, outcome::Reason, problem::Problem,
         trace_context::TraceContext,
     },
     journal::{Journal, Notes},
@@ -99,6 +96,8 @@ pub struct Front<W> {
     pub traces: Traces,
     /// Takes notes of requests.
     pub journal: Journal,
+    /// Are told of the end of every call.
+    pub watchers: Vec<Watcher>,
 }
 
 impl<W: Wire> Front<W> {
@@ -139,16 +138,16 @@ impl<W: Wire> Front<W> {
             Err(refusal) => return self.refuse(Some(named), progress, refusal),
         };
         // A task of its own: a caller that hangs up drops this future, but not the decision.
-        let (pipeline, task_call) = (Arc::clone(&self.pipeline), Arc::clone(&call));
+        let (front, task_call) = (Arc::clone(self), Arc::clone(&call));
         let task = tokio::spawn(async move {
-            let answered = pipeline.run(&task_call).await;
-            finish(&task_call, &answered.outcome);
+            let answered = front.pipeline.run(&task_call).await;
+            front.finish(&task_call, &answered);
             answered
         });
-        let Answered { outcome, receipt } = task.await.unwrap_or_else(|_| {
-            let outcome = self.pipeline.fallback(&call, Reason::WorkerError);
-            finish(&call, &outcome);
-            Answered { outcome, receipt: None }
+        let Answered { outcome, receipt, .. } = task.await.unwrap_or_else(|_| {
+            let answered = Answered::alone(self.pipeline.fallback(&call, Reason::WorkerError));
+            self.finish(&call, &answered);
+            answered
         });
         let body = AnswerBody::new(outcome.answer.body.clone(), receipt, progress);
         let mut response = Response::new(body);
@@ -305,30 +304,31 @@ impl<W: Wire> Front<W> {
         }
         response
     }
-}
 
-/// Counts and logs the end of a call. Nothing returns past this.
-fn finish(call: &Call, outcome: &Outcome) {
-    let taken = clock::now() - call.arrived;
-    let traced = call.span.recorded().map(|trace_id| Traced { trace_id, at: clock::wall() });
-    call.lane.metrics.answered(outcome, taken, traced);
-    call.span.answered(outcome);
-    call.notes.answered(outcome);
-    let connector = call.lane.connector.name.as_str();
-    let action = outcome.answer.action.map_or("none", |action| action.label());
-    let reason = outcome.reason.map(Reason::label);
-    let (status, ms) = (outcome.answer.status, milliseconds(taken));
-    tracing::info!(
-        connector,
-        call_id = %call.id,
-        action,
-        source = outcome.source.label(),
-        reason,
-        status,
-        ms,
-        trace_id = %call.span.trace_id(),
-        "answered"
-    );
+    /// Counts and logs the end of a call, and tells of it. Nothing returns past this.
+    fn finish(&self, call: &Call, Answered { outcome, round, .. }: &Answered) {
+        let (taken, at) = (clock::now() - call.arrived, clock::wall());
+        let traced = call.span.recorded().map(|trace_id| Traced { trace_id, at });
+        call.lane.metrics.answered(outcome, taken, traced);
+        call.span.answered(outcome);
+        let connector = call.lane.connector.name.as_str();
+        let action = outcome.answer.action.map_or("none", |action| action.label());
+        let reason = outcome.reason.map(Reason::label);
+        let (status, ms) = (outcome.answer.status, milliseconds(taken));
+        tracing::info!(
+            connector,
+            call_id = %call.id,
+            action,
+            source = outcome.source.label(),
+            reason,
+            status,
+            ms,
+            trace_id = %call.span.trace_id(),
+            "answered"
+        );
+        let finished = Finished { call, outcome, round: *round, taken, at };
+        self.watchers.iter().for_each(|watcher| watcher(&finished));
+    }
 }
 
 /// The one that a caller brings.

@@ -18,7 +18,7 @@ use crate::{
         fallback::default_answer,
         outcome::{Outcome, Reason, Source},
         protocol::Answer,
-        record::Recorded,
+        record::{Recorded, Round},
         reply,
     },
     inbox::{Arrival, Inbox, Token},
@@ -49,6 +49,15 @@ pub struct Answered {
     pub outcome: Outcome,
     /// Where the call is remembered.
     pub receipt: Option<Receipt>,
+    /// The round of the call that ended so, where others share it.
+    pub round: Option<Round>,
+}
+
+impl Answered {
+    /// An outcome that nobody shares.
+    pub fn alone(outcome: Outcome) -> Self {
+        Self { outcome, receipt: None, round: None }
+    }
 }
 
 /// Decides calls.
@@ -78,11 +87,11 @@ impl<W: Wire> Pipeline<W> {
     /// Answers one request for a call, within its deadline.
     pub async fn run(&self, call: &Call) -> Answered {
         if let Some(outcome) = call.missing_claim.clone() {
-            return Answered { outcome, receipt: None };
+            return Answered::alone(outcome);
         }
         if !call.names_person {
             call.found(CallResult::First);
-            return Answered { outcome: self.decide(call, Lead::alone()).await, receipt: None };
+            return Answered::alone(self.decide(call, Lead::alone()).await);
         }
         let is_shared = self.shared.as_ref().is_some_and(SharedCalls::is_available);
         let (begun, earlier) =
@@ -103,9 +112,9 @@ impl<W: Wire> Pipeline<W> {
                 // A fallback is not the decision that may be recorded in the meantime.
                 let is_decision = outcome.reason.is_none();
                 let receipt = is_decision.then(|| self.memory.receipt(call.id, round));
-                Answered { outcome, receipt }
+                Answered { outcome, receipt, round: Some(round) }
             }
-            Err(reason) => Answered { outcome: self.fallback(call, reason), receipt: None },
+            Err(reason) => Answered::alone(self.fallback(call, reason)),
         }
     }
 

@@ -126,6 +126,7 @@ impl<W: Wire> Pipeline<W> {
             call.notes.message_ended(MessageResult::Disconnected);
             return Err(Miss::NotSent);
         }
+        call.sent(lead.attempt());
         lead.sent();
         let another = self.decided_by_another(call, lead);
         let ending = tokio::select! {

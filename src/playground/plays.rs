@@ -22,10 +22,13 @@ const RUNNING_MAX: usize = 8;
 /// Names a play; whoever does not know it cannot look at the play.
 pub(super) type Token = String;
 
+/// The oldest first.
+type Kept = VecDeque<(Token, Arc<Play>)>;
+
 /// The plays of a while, by their tokens.
 #[derive(Clone, Default)]
 pub(super) struct Plays {
-    kept: Arc<Mutex<VecDeque<(Token, Arc<Play>)>>>,
+    kept: Arc<Mutex<Kept>>,
     random: Arc<Random>,
 }
 
@@ -74,7 +77,7 @@ impl Plays {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Token, Arc<Play>)>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -93,7 +93,7 @@ async fn request(world: &Arc<World>, person: usize, plan: Try) -> Heard {
     }
 }
 
-fn delivered(world: &World, post: usize, Answered { outcome, receipt }: Answered) -> Heard {
+fn delivered(world: &World, post: usize, Answered { outcome, receipt, .. }: Answered) -> Heard {
     world.add(What::Delivered { post });
     if let Some(receipt) = receipt {
         receipt.delivered();

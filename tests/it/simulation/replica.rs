@@ -17,6 +17,7 @@ use connector_bridge::{
         trace_context::SpanRef,
     },
     inbox::{Arrival, Token},
+    journal::Notes,
     lane::Lane,
     memory::Memory,
     pipeline::{Answered, Pipeline},

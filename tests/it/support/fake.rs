@@ -23,6 +23,7 @@ use connector_bridge::{
     },
     http::{Endpoint, Front, connection::Progress, peer::Peer},
     inbox::{Arrival, Token},
+    journal::Journal,
     lane::{Lane, refresh_gauges},
     memory::Memory,
     metrics::Metrics,
@@ -269,6 +270,7 @@ impl Bridge {
             scheme: "http",
             traces: Traces::new(None, Callers::AreLinked),
             journal: Journal::default(),
+            watchers: Vec::new(),
         };
         Self { front: Arc::new(front), metrics, lanes }
     }
