@@ -32,13 +32,16 @@ export PROMETHEUS
 # Helm 3 and 4, and what renders of the chart are held against.
 CHART_TOOLS := .tools/chart
 
-.PHONY: demo test test-faults test-observability test-chart fuzz fmt clippy doc unit demo-once deny \
+# A browser for the playground's page, and what uses it as a person does.
+BROWSER_TOOLS := .tools/browser
+
+.PHONY: demo test test-faults test-observability test-chart test-browser fuzz fmt clippy doc unit demo-once deny \
 	advisories sbom build clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-chart demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-chart test-browser demo-once deny sbom
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -70,6 +73,11 @@ test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 # makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.
 test-chart: $(CHART_TOOLS)/installed build
 	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program target/release/connector-bridge
+
+# The playground's page in a real browser; pictures of what it shows are left in target/playground.
+test-browser: $(BROWSER_TOOLS)/installed $(NATS_SERVER) build
+	PYTHONDONTWRITEBYTECODE=1 python3 tests/browser/run.py --tools $(BROWSER_TOOLS) \
+		--program target/release/connector-bridge --nats-server $(NATS_SERVER)
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -117,6 +125,10 @@ $(PROMETHEUS)/installed: deploy/fetch-prometheus
 
 $(CHART_TOOLS)/installed: tests/chart/fetch-tools
 	tests/chart/fetch-tools $(CHART_TOOLS)
+	touch $@
+
+$(BROWSER_TOOLS)/installed: tests/browser/fetch-tools tests/browser/requirements.txt
+	tests/browser/fetch-tools $(BROWSER_TOOLS)
 	touch $@
 
 $(TOOLS)/bin/cargo-deny:

@@ -33,8 +33,9 @@ Usage:
       (defaults: --protocol entra, --step before-create, sample claims, the
       certificate authorities of the system)
   connector-bridge demo [--once] [--nats-server PATH]
-      starts a nats-server, an example worker and the bridge, and plays sample
-      sign-ups; with --once it ends after them
+      starts a nats-server, an example worker and the bridge, plays sample
+      sign-ups, and opens the playground's page; with --once it ends after the
+      samples, without a page
   connector-bridge schema [config|decision|call]
       prints a JSON Schema
   connector-bridge --help | --version

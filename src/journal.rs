@@ -353,3 +353,88 @@ impl Notes {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+
+    const CLAIMS: &str = r#"{"email":"jane@example.com"}"#;
+
+    fn connector() -> Connector {
+        let text = "connectors: {c: {protocol: entra, step: before-create, auth: none}}";
+        Config::parse(text).unwrap().connectors.remove(0).connector
+    }
+
+    fn from(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    fn reply() -> Reply {
+        Reply { payload: "jane".into(), ..Reply::default() }
+    }
+
+    #[test]
+    fn where_nobody_reads_nothing_is_noted() {
+        let journal = Journal::default();
+        let notes = journal.request(&connector(), clock::now(), from(1));
+        notes.authenticated();
+        assert!(notes.page().is_none() && journal.last().is_empty());
+    }
+
+    #[test]
+    fn bodies_are_kept_of_announced_requests_alone_until_they_are_forgotten() {
+        let journal = Journal::open();
+        let announced = journal.announce(from(1));
+        assert!(announced.notes.page().is_none(), "it has not come yet");
+        for (port, is_kept) in [(2, false), (1, true), (1, false)] {
+            let notes = journal.request(&connector(), clock::now(), from(port));
+            notes.replied(&reply(), Came::InTime);
+            let [reply] = &notes.page().unwrap().replies[..] else { panic!("one reply") };
+            assert_eq!((reply.payload.is_some(), reply.bytes), (is_kept, 4), "{port}");
+        }
+        announced.notes.forget_bodies();
+        announced.notes.replied(&reply(), Came::Late);
+        let replies = announced.notes.page().unwrap().replies;
+        assert_eq!(replies.len(), 2);
+        assert!(replies.iter().all(|reply| reply.payload.is_none()));
+        drop(journal.announce(from(3)));
+        let notes = journal.request(&connector(), clock::now(), from(3));
+        notes.replied(&reply(), Came::InTime);
+        assert!(notes.page().unwrap().replies[0].payload.is_none(), "it was waited for no longer");
+    }
+
+    #[test]
+    fn requests_messages_replies_and_names_are_bounded() {
+        let (journal, connector) = (Journal::open(), connector());
+        for _ in 0..=REQUESTS_MAX {
+            journal.request(&connector, clock::now(), from(1));
+        }
+        let last = journal.last();
+        assert_eq!(last.len(), REQUESTS_MAX);
+        assert_eq!((last[0].number, last[REQUESTS_MAX - 1].number), (201, 2));
+        let notes = journal.request(&connector, clock::now(), from(1));
+        let members = (0..100).map(|n| format!("\"{n}{}\":1", "x".repeat(100)));
+        let text = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+        let claims = Object::parse(text.as_bytes()).unwrap();
+        let call_id = CallId::of(&crate::domain::call_id::HashKey::public(), "c", &claims);
+        notes.became(call_id, &claims, text.len());
+        (0..100).for_each(|_| notes.replied(&reply(), Came::InTime));
+        let page = notes.page().unwrap();
+        let names = page.read.unwrap().claims;
+        assert_eq!((names.len(), page.replies.len()), (NAMES_MAX, MESSAGES_MAX));
+        assert!(names.iter().all(|name| name.chars().count() <= NAME_CHARACTERS_MAX));
+    }
+
+    #[test]
+    fn of_claims_only_the_names_are_noted() {
+        let journal = Journal::open();
+        let notes = journal.request(&connector(), clock::now() - Duration::from_secs(1), from(1));
+        let claims = Object::parse(CLAIMS.as_bytes()).unwrap();
+        let call_id = CallId::of(&crate::domain::call_id::HashKey::public(), "c", &claims);
+        notes.became(call_id, &claims, CLAIMS.len());
+        assert_eq!(notes.page().unwrap().read.unwrap().claims, ["email"]);
+    }
+}

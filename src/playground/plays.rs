@@ -81,3 +81,47 @@ impl Plays {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+    use crate::{caller::Caller, domain::protocol::PROTOCOLS, playground::play::Wanted};
+
+    fn play() -> Play {
+        let wanted =
+            r#"{"connector":"c","claims":"{}","manner":"normal","ms":0,"credentials":"none"}"#;
+        let wanted: Wanted = serde_json::from_str(wanted).unwrap();
+        let (protocol, url) = (PROTOCOLS[0], "http://127.0.0.1:1/".parse().unwrap());
+        let step = &protocol.steps[0];
+        Play::new(wanted, Caller { url, protocol, step, basic: None, api_key: None, tls: None })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_play_is_forgotten_some_minutes_after_its_end() {
+        let plays = Plays::default();
+        let token = plays.begin(play(), |_| ready(())).unwrap();
+        assert!(plays.get(&token).is_some() && plays.get("another").is_none());
+        clock::sleep_until(clock::now() + KEPT_FOR - Duration::from_secs(1)).await;
+        assert!(plays.get(&token).is_some());
+        clock::sleep_until(clock::now() + Duration::from_secs(2)).await;
+        assert!(plays.get(&token).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_some_plays_run_at_a_time_and_only_some_are_kept() {
+        let plays = Plays::default();
+        let over =
+            |play: Arc<Play>| async move { play.run(&crate::journal::Journal::default()).await };
+        let first = plays.begin(play(), over).unwrap();
+        while plays.get(&first).unwrap().so_far().1 == Progress::Running {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..RUNNING_MAX {
+            assert!(plays.begin(play(), |_| pending()).is_some());
+        }
+        assert!(plays.begin(play(), |_| pending()).is_none());
+        assert!(plays.lock().len() <= KEPT_MAX);
+    }
+}

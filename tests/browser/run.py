@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Uses the playground's page as a person does, in a real browser. `make test-browser` calls it.
+
+    tests/browser/run.py --tools .tools/browser --program target/release/connector-bridge
+
+--tools        where tests/browser/fetch-tools has put its tools
+--program      a connector-bridge
+--nats-server  for its demo
+--pictures     where pictures of every outcome go
+--only         runs only checks with this in their name
+--readme       makes the picture of the README anew, and nothing else
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tools", type=Path, default=ROOT / ".tools/browser")
+    parser.add_argument("--program", type=Path, default=ROOT / "target/release/connector-bridge")
+    parser.add_argument("--nats-server", type=Path, default=ROOT / ".tools/nats-server/bin/nats-server")
+    parser.add_argument("--pictures", type=Path, default=ROOT / "target/playground")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--readme", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    sys.path.insert(0, str(options.tools / "python"))
+    from playwright.sync_api import sync_playwright
+
+    import checks
+    import pictures
+    from demo import Demo
+    from desk import Browser
+
+    options.pictures.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    all_checks = [pictures.of_the_readme] if options.readme else checks.ALL
+    with Demo(options.program, options.nats_server) as demo, sync_playwright() as playwright:
+        browser = Browser(playwright, options.tools, demo, options.pictures)
+        for check in all_checks:
+            name = check.__name__.replace("_", " ")
+            if options.only not in name:
+                continue
+            begun = time.monotonic()
+            try:
+                check(browser)
+                browser.assert_quiet()
+                fault = None
+            except Exception:  # noqa: BLE001: whatever goes wrong, the next check is run
+                fault = traceback.format_exc()
+                browser.picture_of_failure(name)
+            browser.tidy()
+            print(f"{'FAIL' if fault else 'ok  '} {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+            if fault:
+                print(fault)
+                failed += 1
+        browser.close()
+    print(f"{failed} checks failed; pictures are in {options.pictures}" if failed else "every check passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
