@@ -87,6 +87,7 @@ function check() {
   const { fault } = read(byId("claims").value);
   byId("claims-fault").textContent = fault || "";
   byId("claims").setAttribute("aria-invalid", fault ? "true" : "false");
+  byId("claims").rows = Math.min(Math.max(byId("claims").value.split("\n").length, 5), 16);
   return !fault;
 }
 

@@ -3,22 +3,24 @@
 import { added, labelOf, read, shown, typed } from "./claims.js";
 import { byId, el, fill, seconds } from "./elements.js";
 
+const CALLED = "Connector";
+
 const WORDS = {
   "after-federation": {
-    steps: ["Sign in at an identity provider", "Connector is called", "Fill in the form", "Account"],
+    steps: ["Identity provider", CALLED, "Form", "Account"],
     heading: "Signed in at your identity provider",
     text: "It sent these claims. The form comes next.", button: "Continue",
   },
   "before-create": {
-    steps: ["Sign in", "Fill in the form", "Connector is called", "Account"],
+    steps: ["Sign in", "Form", CALLED, "Account"],
     heading: "Create your account", text: "Tell us about you.", button: "Create account",
   },
   "before-token": {
-    steps: ["Sign in", "Connector is called", "Token is issued"],
+    steps: ["Sign in", CALLED, "Token"],
     heading: "Sign in", text: "You are known. The token is about to be issued.", button: "Sign in",
   },
   custom: {
-    steps: ["Policy begins", "Connector is called", "Policy goes on"],
+    steps: ["Policy begins", CALLED, "Policy goes on"],
     heading: "One more step", text: "A custom policy asks the connector.", button: "Continue",
   },
 };
@@ -27,7 +29,7 @@ const wordsOf = (connector) => WORDS[connector.step] || WORDS.custom;
 
 export function showSteps(connector, at) {
   const { steps } = wordsOf(connector);
-  const called = steps.indexOf("Connector is called");
+  const called = steps.indexOf(CALLED);
   const now = at === "before" ? called - 1 : at === "during" ? called : called + 1;
   fill(byId("steps"), steps.map((step, index) =>
     el("li", { class: index < now ? "done" : index === now ? "now" : null, "aria-current": index === now ? "step" : null }, step)));
@@ -73,7 +75,8 @@ export function showWaiting(connector, elapsed) {
 export function showSeen(connector, seen, sent, back, overwrites) {
   const again = (text) => el("button", { type: "button", class: "plain", id: "again", on: { click: back } }, text);
   const screen = byId("screen");
-  showSteps(connector, "after");
+  // Who is turned away comes no further.
+  showSteps(connector, seen.kind === "continue" ? "after" : "during");
   if (seen.kind === "block") {
     fill(screen, el("div", { class: "page block" }, sign("stop", "!"), el("h3", {}, "You cannot sign up"),
       el("p", { class: "message-text" }, seen.message), again("Start over")));
@@ -82,7 +85,9 @@ export function showSeen(connector, seen, sent, back, overwrites) {
       el("p", {}, "The caller shows an error page of its own, in its own words."),
       el("dl", {}, el("dt", {}, "What it would log"), el("dd", { class: "log" }, seen.log)), again("Start over")));
   } else {
-    fill(screen, goesOn(connector, seen, sent, overwrites), again("Start over"));
+    const page = goesOn(connector, seen, sent, overwrites);
+    page.append(again("Start over"));
+    fill(screen, page);
   }
 }
 

@@ -38,7 +38,7 @@ export function timeline(request, { deadline_ms, caller_waits_ms }, now, title) 
   const part = Math.max(end, 0.5) * 1.04;
   return el("figure", { class: "timeline" },
     el("figcaption", {}, title),
-    overview(whole, part, end, deadline, caller_waits_ms),
+    overview(whole, part, request.heard_ms ?? end, deadline, caller_waits_ms),
     lanes(request, all, part, end, deadline),
     el("ol", { class: "points" }, all.map((point) =>
       el("li", { class: point.lane }, el("span", { class: "at" }, milliseconds(point.at)), " ", point.name))));
@@ -50,11 +50,11 @@ function place(element, from, to, scale) {
   return element;
 }
 
-function overview(whole, part, end, deadline, waits) {
-  const text = `Of the ${seconds(waits)} that the caller waits, ${milliseconds(end)} are used.`;
+function overview(whole, part, used, deadline, waits) {
+  const text = `Of the ${seconds(waits)} that the caller waits, ${milliseconds(used)} are used.`;
   const mark = (at, kind, label) => place(el("div", { class: `mark ${kind}` }, el("span", {}, label)), at, null, whole);
   return el("div", { class: "overview", role: "img", "aria-label": text },
-    el("div", { class: "track" }, place(el("div", { class: "used" }), 0, Math.min(end, whole), whole),
+    el("div", { class: "track" }, place(el("div", { class: "used" }), 0, Math.min(used, whole), whole),
       part < whole * 0.6 ? place(el("div", { class: "lens" }), 0, part, whole) : null),
     mark(0, "start", "0"),
     deadline === null ? null : mark(deadline, "deadline", `deadline ${milliseconds(deadline)}`),

@@ -15,12 +15,11 @@ export function showPlay(play) {
     return timeline(request, play, now, index === 0 && play.tries.length > 1 ? "Request 1" : title);
   }));
   fill(byId("result"), play.over && last ? summary(play) : null);
-  const open = new Set([...byId("exchange").querySelectorAll("details[open]")].map((details) => details.dataset.key));
-  const had_any = byId("exchange").childElementCount > 0;
-  fill(byId("exchange"), play.tries.flatMap((request, index) => cards(request, play.tries.length > 1 ? index + 1 : null)));
-  if (had_any) {
-    for (const details of byId("exchange").querySelectorAll("details")) details.open = open.has(details.dataset.key);
-  }
+  // What was closed stays closed.
+  const closed = new Set([...byId("exchange").querySelectorAll("details:not([open])")].map((details) => details.dataset.key));
+  fill(byId("exchange"), play.tries.map((request, index) =>
+    el("div", { class: "exchange" }, cards(request, play.tries.length > 1 ? index + 1 : null))));
+  for (const details of byId("exchange").querySelectorAll("details")) details.open = !closed.has(details.dataset.key);
 }
 
 export function clear() {
