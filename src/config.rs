@@ -5,6 +5,7 @@
 mod auth;
 mod connectors;
 mod effective;
+mod events;
 mod nats;
 mod section;
 mod traces;
@@ -22,11 +23,13 @@ use self::{
 };
 pub use self::{
     auth::{AuthSettings, BasicSettings, CredentialSettings},
+    events::instance,
     nats::{NatsAuth, NatsSettings},
     section::Fault,
     traces::{TraceSettings, TraceTransport},
+    units::duration,
 };
-use crate::domain::connector::Connector;
+use crate::domain::{connector::Connector, event::EventRules};
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -61,6 +64,10 @@ pub struct Config {
     pub traces: Option<TraceSettings>,
     /// The retry memory.
     pub calls: CallsSettings,
+    /// Records of decisions, where they are published.
+    pub events: Option<EventRules>,
+    /// The name of this replica in them. Not in the file: the variable `HOSTNAME`.
+    pub instance: Option<String>,
     /// The connectors, by name.
     pub connectors: Vec<ConnectorSettings>,
 }
@@ -181,9 +188,6 @@ pub struct ForwardedSettings {
     .0.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
 pub struct ConfigError(pub Vec<Fault>);
 
-/// Keys of the documented configuration that this version does not have yet.
-const NOT_YET: &str = "is not supported by this version";
-
 impl Config {
     /// Reads a configuration. Reports every fault at once: an operator mends a file in one round,
     /// not in five.
@@ -208,7 +212,6 @@ impl Config {
     }
 
     fn read(root: Section<'_>) -> Self {
-        root.refuse("events", NOT_YET);
         let (tls, forwarded) = (tls(&root), forwarded(&root));
         let certificates = match &tls {
             Some(Tls { has_client_ca: true, .. }) => Certificates::Come,
@@ -226,6 +229,7 @@ impl Config {
         {
             root.fault("playground_listen", "is the same address as listen or admin_listen");
         }
+        let connectors = connectors::read(&root, certificates);
         let config = Self {
             listen,
             admin_listen: admin,
@@ -252,7 +256,9 @@ impl Config {
             }),
             traces: None,
             calls: calls(&root),
-            connectors: connectors::read(&root, certificates),
+            events: events::read(&root, &connectors),
+            instance: None,
+            connectors,
             tls: tls.and_then(|tls| tls.settings),
             forwarded,
         };

@@ -10,6 +10,7 @@ pub mod connector;
 pub mod credentials;
 pub mod deadline;
 pub mod decision;
+pub mod event;
 pub mod fallback;
 pub mod json;
 pub mod kept;

@@ -34,8 +34,8 @@ use crate::{
     call::{Call, Finished, Watcher},
     clock,
     domain::{
-        call_id::HashKey, credentials::AuthFailure, outcome::Reason, problem::Problem,
-        trace_context::TraceContext,
+        call_id::HashKey, credentials::AuthFailure, deadline::milliseconds, outcome::Reason,
+        problem::Problem, trace_context::TraceContext,
     },
     journal::{Journal, Notes},
     lane::Lane,
@@ -338,11 +338,6 @@ fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
     let parent = parents.next().filter(|_| parents.next().is_none())?;
     let states: Vec<&str> = texts("tracestate").collect();
     TraceContext::read(parent, Some(&states.join(",")))
-}
-
-/// With three decimals.
-fn milliseconds(taken: Duration) -> f64 {
-    (taken.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<usize> {

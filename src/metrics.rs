@@ -11,16 +11,16 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use self::exemplars::Exemplars;
 pub use self::{
     connector::{CallResult, ConnectorMetrics, MessageResult},
     exemplars::Traced,
     labels::{
-        CertificateRole, ConnectionEvent, LOG_LEVELS, Rejection, SECRET_KINDS, SpanDrop,
-        StoreOperation, StoreResult,
+        CertificateRole, ConnectionEvent, EventResult, LOG_LEVELS, Rejection, SECRET_KINDS,
+        SpanDrop, StoreOperation, StoreResult,
     },
     openmetrics::OPENMETRICS_TYPE,
 };
-use self::{exemplars::Exemplars, labels::EVENT_RESULTS};
 use crate::domain::connector::Connector;
 
 /// Upper bounds in seconds. A round trip on loopback takes less than 1 ms; every line of a
@@ -48,6 +48,7 @@ pub struct Metrics {
     certificate_not_after: IntGaugeVec,
     store_operations: IntCounterVec,
     spans_dropped: IntCounterVec,
+    events: IntCounterVec,
     /// 1 while the store that is configured can be used, and where none is.
     pub store_available: IntGauge,
     /// Entries in the fallback caches of all connectors.
@@ -123,6 +124,7 @@ impl Metrics {
             store_operations: new.counters("store_operations_total", "What was asked of the shared store, and how that went", &["operation", "result"])?,
             store_available: new.int_gauge("store_available", "1 while the shared store can be used, and where none is configured")?,
             spans_dropped: new.counters("spans_dropped_total", "Spans that did not reach the collector", &["reason"])?,
+            events: new.counters("events_total", "Records of decisions, by what became of them", &["result"])?,
             rejections: new.counters("rejections_total", "Connections and requests turned away before they became a call", &["reason"])?,
             connection_events: new.counters("nats_connection_events_total", "What happened to the NATS connection", &["event"])?,
             log_messages: new.counters("log_messages_total", "Log lines by level", &["level"])?,
@@ -138,9 +140,8 @@ impl Metrics {
             registry: registry.clone(),
         };
         new.build_info()?;
-        let events = new.counters("events_total", "Records of decisions; this version writes none", &["result"])?;
-        for result in EVENT_RESULTS {
-            events.with_label_values(&[result]);
+        for result in EventResult::ALL {
+            metrics.events.with_label_values(&[result.label()]);
         }
         for drop in SpanDrop::ALL {
             metrics.spans_dropped.with_label_values(&[drop.label()]);
@@ -190,6 +191,11 @@ impl Metrics {
     /// So many spans were lost.
     pub fn spans_dropped(&self, drop: SpanDrop, spans: u64) {
         self.spans_dropped.with_label_values(&[drop.label()]).inc_by(spans);
+    }
+
+    /// That became of a record of a decision.
+    pub fn event(&self, result: EventResult) {
+        self.events.with_label_values(&[result.label()]).inc();
     }
 
     /// A log line was written at this level, one of [`LOG_LEVELS`].

@@ -6,7 +6,9 @@
 
 mod bucket;
 mod decisions;
+mod direct;
 mod discovery;
+mod events;
 mod link;
 mod requests;
 mod rights;
@@ -27,7 +29,8 @@ use tokio::sync::watch;
 use self::{bucket::Bucket, requests::TOKEN_MARK, rights::Missing, store::Health};
 pub use self::{
     decisions::{CHANGES_MAX, Decisions},
-    discovery::{WORKERS_ASKED_EVERY, count_workers},
+    direct::{Direct, Heard, Incoming, Other, Outgoing},
+    discovery::{ANSWERS_WITHIN, WORKERS_ASKED_EVERY, count, count_workers},
     link::Link,
     rights::check_rights,
     store::keep_store,
@@ -96,8 +99,13 @@ impl NatsWire {
         self.missing_rights.get()
     }
 
+    /// Where what comes for a message has to go.
+    fn reply_to(&self, token: Token) -> String {
+        format!("{}{:016x}", self.inbox, token.0)
+    }
+
     /// The name of this process in reply subjects.
-    fn instance(&self) -> &str {
+    pub fn instance(&self) -> &str {
         self.inbox.trim_end_matches('.').rsplit('.').next().unwrap_or_default()
     }
 
@@ -130,7 +138,7 @@ impl Wire for NatsWire {
 
     async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
         let subject = message.connector.subject.to_string();
-        let reply = format!("{}{:016x}", self.inbox, token.0);
+        let reply = self.reply_to(token);
         let headers = headers(&message).map_err(|_| NotSent)?;
         let client = self.client().ok_or(NotSent)?;
         let sent = client.publish_with_reply_and_headers(subject, reply, headers, message.body);
@@ -154,13 +162,19 @@ fn reply(pipeline: &Pipeline<NatsWire>, message: async_nats::Message) {
     let Some(token) = message.subject.rsplit('.').next() else { return };
     let of_request = token.strip_prefix(TOKEN_MARK);
     let Ok(number) = u64::from_str_radix(of_request.unwrap_or(token), 16) else { return };
-    let arrival = match message.status {
+    let is_of_request = of_request.is_some();
+    let arrival = arrival(message);
+    match is_of_request {
+        true => pipeline.wire().answer(Token(number), arrival),
+        false => pipeline.deliver(Token(number), arrival),
+    }
+}
+
+/// What came for a message.
+fn arrival(message: async_nats::Message) -> Arrival {
+    match message.status {
         Some(StatusCode::NO_RESPONDERS) => Arrival::NoResponders,
         Some(_) | None => Arrival::Reply(read(message.payload, message.headers.as_ref())),
-    };
-    match of_request {
-        Some(_) => pipeline.wire().answer(Token(number), arrival),
-        None => pipeline.deliver(Token(number), arrival),
     }
 }
 

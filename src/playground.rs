@@ -9,7 +9,6 @@ mod guard;
 mod page;
 mod play;
 mod plays;
-mod samples;
 mod view;
 mod why;
 
@@ -33,10 +32,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-pub use self::{
-    faults::{Faults, NatsFault, WorkerFault},
-    samples::Sample,
-};
+pub use self::faults::{Faults, NatsFault, WorkerFault};
 use self::{
     play::{Credentials, Play, Wanted},
     plays::Plays,
@@ -45,6 +41,7 @@ use crate::{
     admin::Admin,
     caller::Caller,
     config::AuthSettings,
+    domain::connector::ConnectorName,
     journal::Journal,
     lane::Lane,
     secrets::{Auth, Live, Shown},
@@ -68,6 +65,18 @@ pub struct Door {
     pub auth: Auth,
     /// The same, as it is written.
     pub settings: AuthSettings,
+}
+
+/// Claims that somebody has written down for a connector.
+pub struct Sample {
+    /// For whom.
+    pub connector: ConnectorName,
+    /// What happens with them.
+    pub name: &'static str,
+    /// One JSON object.
+    pub claims: &'static str,
+    /// Whether the caller shows the right password with them.
+    pub knows_password: bool,
 }
 
 /// What a demo has besides.
@@ -223,8 +232,7 @@ fn of(playground: &Playground, door: &Door) -> Value {
         let credentials = if knows_password { "right" } else { "wrong" };
         json!({"name": name, "claims": claims, "credentials": credentials})
     };
-    let documented =
-        sample("As the caller's documentation shows it", samples::documented(connector), true);
+    let documented = sample("As the caller's documentation shows it", connector.step.sample, true);
     let samples = own.map(|own| sample(own.name, own.claims, own.knows_password));
     let samples: Vec<Value> = samples.chain([documented]).collect();
     json!({

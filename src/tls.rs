@@ -7,7 +7,7 @@
 mod authorities;
 mod own;
 
-use std::{fmt, io, sync::Arc, time::SystemTime};
+use std::{env, ffi::OsString, fmt, io, sync::Arc, time::SystemTime};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
@@ -116,8 +116,9 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Believes servers whose certificate is of one of `authorities`, or of one that the system
-    /// trusts where there are none; shows `own`, a chain of certificates and its private key.
+    /// Believes servers whose certificate is of one of `authorities`; where there are none, of one
+    /// that the system trusts, and on a system that has none, as in an image with nothing but this
+    /// program, of one that Mozilla trusts. Shows `own`, a chain of certificates and its private key.
     pub fn from_pem(
         authorities: Option<&[u8]>,
         own: Option<(&[u8], &[u8])>,
@@ -128,9 +129,8 @@ impl ClientTls {
                 (roots(&certificates)?, Some(ends))
             }
             None => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                (roots, None)
+                let found = rustls_native_certs::load_native_certs().certs;
+                (trusted(found, ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(env::var_os)), None)
             }
         };
         let builder = ClientConfig::builder_with_provider(provider())
@@ -250,6 +250,17 @@ fn certificates(
     Ok((chain, ends))
 }
 
+/// What the system trusts, by what was found and where it was told to look. A system with nothing that
+/// was told nothing trusts what Mozilla does.
+fn trusted(found: Vec<CertificateDer<'static>>, told: [Option<OsString>; 2]) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    if found.is_empty() && told.iter().all(Option::is_none) {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots.add_parsable_certificates(found);
+    roots
+}
+
 fn roots<'a>(
     certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
 ) -> Result<RootCertStore, Unusable> {
@@ -293,6 +304,16 @@ mod tests {
 
     fn self_signed(key: &KeyPair) -> String {
         CertificateParams::default().self_signed(key).unwrap().pem()
+    }
+
+    #[test]
+    fn mozillas_authorities_count_only_where_there_are_none_and_none_were_named() {
+        let own = CertificateDer::from_pem_slice(self_signed(&key()).as_bytes()).unwrap();
+        let somewhere = || [None, Some(OsString::from("/nowhere"))];
+        assert!(trusted(Vec::new(), [None, None]).len() > 100);
+        assert_eq!(trusted(Vec::new(), somewhere()).len(), 0);
+        assert_eq!(trusted(vec![own.clone()], [None, None]).len(), 1);
+        assert_eq!(trusted(vec![own], somewhere()).len(), 1);
     }
 
     #[test]

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use crate::{
     domain::{
         call_id::CallId,
-        connector::Connector,
+        connector::{Connector, Subject},
         shared::{Revision, UnixMicros},
         trace_context::TraceContext,
     },
     inbox::Token,
-    metrics::StoreResult,
+    metrics::{EventResult, StoreResult},
 };
 
 /// The message bus, which also keeps the store.
@@ -58,6 +58,9 @@ pub struct Message<'a> {
     pub body: Bytes,
 }
 
+/// The header that names the call.
+pub const CALL_ID: &str = "Connector-Call-Id";
+
 impl Message<'_> {
     /// Its headers. All values are made here or come from the configuration; none comes from a
     /// claim.
@@ -69,7 +72,7 @@ impl Message<'_> {
             ("Connector-Name", connector.name.to_string()),
             ("Connector-Step", connector.step.name.to_owned()),
             ("Connector-Protocol", connector.protocol.name.to_owned()),
-            ("Connector-Call-Id", self.call_id.to_string()),
+            (CALL_ID, self.call_id.to_string()),
             ("Nats-Msg-Id", self.call_id.to_string()),
             ("Connector-Attempt", self.attempt.to_string()),
             ("Connector-Deadline", humantime::format_rfc3339_millis(self.deadline).to_string()),
@@ -162,6 +165,53 @@ impl StoreFault {
             StoreFault::Unavailable => StoreResult::Unavailable,
             StoreFault::Full => StoreResult::Full,
             StoreFault::Error => StoreResult::Error,
+        }
+    }
+}
+
+/// What the bridge needs of the bus to have records of decisions kept.
+pub trait EventStream: Wire {
+    /// Publishes a record and waits until a stream has it, until `end` at the longest. Publishing it
+    /// again under the same id does no harm.
+    fn keep(
+        &self,
+        subject: &Subject,
+        id: &str,
+        json: Bytes,
+        end: Instant,
+    ) -> impl Future<Output = Result<Kept, NotKept>> + Send;
+}
+
+/// Who keeps a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The stream, by this publishing.
+    Now,
+    /// The stream, by an earlier one under the same id.
+    Before,
+}
+
+/// Why it is not known that a stream has a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotKept {
+    /// There is no connection, or it broke.
+    Disconnected,
+    /// Nobody listens on the subject.
+    NoStream,
+    /// Nothing came back in time. The stream may have it.
+    Unacknowledged,
+    /// The stream said no, with this code of JetStream; or who answered is no stream.
+    Refused(Option<u64>),
+}
+
+impl NotKept {
+    /// How a record that met this in the end is counted.
+    pub fn result(self) -> EventResult {
+        match self {
+            NotKept::Disconnected => EventResult::Disconnected,
+            NotKept::NoStream => EventResult::NoStream,
+            NotKept::Unacknowledged => EventResult::Unacknowledged,
+            NotKept::Refused(_) => EventResult::Refused,
         }
     }
 }

@@ -657,7 +657,8 @@ def logs_row():
         graph(
             (6, 7),
             "Records of decisions",
-            "What became of the records that `events` publishes. Anything but success is missing from the audit.",
+            "What became of the records that `events` publishes. All but published and duplicate are, or may be, missing "
+            "from the audit.",
             [target(rate("events_total", by="result"), "{{result}}")],
             "cps",
             noValue="Nothing was published",

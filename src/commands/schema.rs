@@ -4,10 +4,11 @@ use lexopt::{Arg, ValueExt};
 
 use super::{Failure, print};
 
-const SCHEMAS: [(&str, &str); 3] = [
+const SCHEMAS: [(&str, &str); 4] = [
     ("config", include_str!("../schemas/config.json")),
     ("decision", include_str!("../schemas/decision.json")),
     ("call", include_str!("../schemas/call.json")),
+    ("event", include_str!("../schemas/event.json")),
 ];
 
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {

@@ -4,17 +4,21 @@ use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, ValueExt};
 
-use super::{Failure, file, print, runtime};
+use super::{Failure, both, file, print, runtime};
 use crate::{
-    caller::{Caller, Heard, SAMPLE_CLAIMS, Seen},
-    domain::{json::Object, protocol::Protocol},
+    caller::{Caller, Heard, Seen},
+    domain::{json::Object, outcome::Source, protocol::Protocol},
     tls::{ClientTls, Part, Unusable},
 };
+
+const ANSWER_SOURCE: &str = "connector-answer-source";
+const CALL_ID: &str = "connector-call-id";
 
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let (mut url, mut protocol, mut step) = (None, "entra".to_owned(), "before-create".to_owned());
     let (mut claims, mut user, mut password_file, mut api_key_file) = (None, None, None, None);
     let (mut cert, mut key, mut ca) = (None, None, None);
+    let mut wanted = Wanted::Answer;
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Value(value) if url.is_none() => url = Some(value.string()?),
@@ -27,6 +31,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             Arg::Long("cert") => cert = Some(file(&mut arguments)?),
             Arg::Long("key") => key = Some(file(&mut arguments)?),
             Arg::Long("ca") => ca = Some(file(&mut arguments)?),
+            Arg::Long("decided") => wanted = Wanted::Decision,
             other @ (Arg::Long(_) | Arg::Short(_) | Arg::Value(_)) => {
                 return Err(other.unexpected().into());
             }
@@ -55,7 +60,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let own = both("--cert and --key", cert, key)?;
     let tls = is_secure.then(|| tls(ca.as_deref(), own.as_ref())).transpose()?;
     let claims = match claims {
-        None => SAMPLE_CLAIMS.as_bytes().to_vec(),
+        None => step.sample.as_bytes().to_vec(),
         Some(file) => read(&file)?,
     };
     if let Err(fault) = Object::parse(&claims) {
@@ -63,19 +68,26 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     }
     let caller = Caller { url, protocol, step, basic, api_key, tls };
     let heard = runtime()?.block_on(caller.call(&claims));
-    report(&caller, &heard)
+    report(&caller, &heard, wanted)
 }
 
-/// Both values, or none.
-fn both<T, U>(
-    options: &str,
-    first: Option<T>,
-    second: Option<U>,
-) -> Result<Option<(T, U)>, Failure> {
-    match (first, second) {
-        (Some(first), Some(second)) => Ok(Some((first, second))),
-        (None, None) => Ok(None),
-        (_, _) => Err(Failure::Usage(format!("{options} go together"))),
+/// What has to come back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Any answer that is valid in the caller's contract.
+    Answer,
+    /// One that a worker decided, now or for an earlier request of the call: no fallback.
+    Decision,
+}
+
+impl Wanted {
+    /// Whether an answer from this source, as its header names it, will do.
+    fn takes(self, source: Option<&str>) -> bool {
+        let decided = [Source::Worker, Source::Replay].map(Source::label);
+        match self {
+            Wanted::Answer => true,
+            Wanted::Decision => source.is_some_and(|source| decided.contains(&source)),
+        }
     }
 }
 
@@ -109,7 +121,7 @@ fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
     Ok(secret.strip_suffix(b"\r").unwrap_or(secret).to_vec())
 }
 
-fn report(caller: &Caller, heard: &Heard) -> Result<(), Failure> {
+fn report(caller: &Caller, heard: &Heard, wanted: Wanted) -> Result<(), Failure> {
     let seen = caller.seen(&heard.answer);
     print(&format!("The person sees: {seen}\n"));
     print(&format!(
@@ -118,16 +130,20 @@ fn report(caller: &Caller, heard: &Heard) -> Result<(), Failure> {
         if heard.requests == 1 { "" } else { "s" },
         heard.waited.as_millis()
     ));
+    let header = |name| heard.answer.as_ref().ok()?.headers.get(name)?.to_str().ok();
     if let Ok(answer) = &heard.answer {
-        let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
         print(&format!("HTTP {}", answer.status));
-        for name in ["connector-answer-source", "connector-call-id"] {
+        for name in [ANSWER_SOURCE, CALL_ID] {
             print(&format!("{}", Labelled(name, header(name))));
         }
         print("\n");
     }
     match seen {
-        Seen::Contract(_) => Ok(()),
+        Seen::Contract(_) if wanted.takes(header(ANSWER_SOURCE)) => Ok(()),
+        Seen::Contract(_) => {
+            print("No worker decided this.\n");
+            Err(Failure::Found)
+        }
         Seen::Error(_) => Err(Failure::Found),
     }
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 use lexopt::Arg;
 
 use super::{Failure, file, read_config, runtime};
-use crate::{app::App, config::TraceSettings, lifecycle};
+use crate::{
+    app::App,
+    config::{self, TraceSettings},
+    lifecycle,
+};
 
 /// How long what is still running may take at the very end.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(200);
@@ -23,6 +27,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     let mut config = read_config(config.as_deref())?;
     config.traces =
         TraceSettings::read(variable).map_err(|error| Failure::Config(error.to_string()))?;
+    config.instance = config::instance(variable);
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let app = App::start(config, true).await?;
@@ -44,8 +49,9 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     ended
 }
 
-/// The exporter of spans is configured by the variables that all programs share.
-#[expect(clippy::disallowed_methods, reason = "the standard OTEL variables stand in no file")]
+/// The exporter of spans is configured by the variables that all programs share, and the name of a
+/// container's machine is one.
+#[expect(clippy::disallowed_methods, reason = "these variables stand in no file")]
 fn variable(name: &'static str) -> Option<String> {
     std::env::var(name).ok()
 }

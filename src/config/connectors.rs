@@ -62,10 +62,7 @@ fn connector(
 ) -> Option<ConnectorSettings> {
     let protocol = section.required("protocol", protocol);
     let step = step(&section, protocol);
-    let subject = section.value("subject", |text| {
-        let fault = || format!("{text:?} is not a subject that can be published to");
-        Subject::parse(text).ok_or_else(fault)
-    });
+    let subject = section.value("subject", units::subject);
     let deadline = section.value("deadline", deadline(protocol));
     let max_in_flight = section.or("max_in_flight", 1024, units::number(1..=1_000_000));
     let grace = section.or("grace", Duration::from_millis(500), units::duration(HOUR));

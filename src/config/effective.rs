@@ -66,6 +66,10 @@ fn value(config: &Config) -> Value {
     if let Some(address) = config.playground_listen {
         root.insert("playground_listen".to_owned(), address.to_string().into());
     }
+    if let Some(events) = &config.events {
+        let events = json!({"subject": events.subject.as_str(), "claims": events.claims});
+        root.insert("events".to_owned(), events);
+    }
     if let Some(tls) = &config.tls {
         let mut files =
             object([("cert_file", path(&tls.cert_file)), ("key_file", path(&tls.key_file))]);

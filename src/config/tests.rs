@@ -129,11 +129,11 @@ fn text_that_is_no_configuration_is_one_clear_fault() {
 }
 
 #[test]
-fn what_this_version_does_not_have_is_refused_and_not_ignored() {
-    let rows = ["events: {subject: x}", "nats: {servers: [ws://x]}"];
-    for row in rows {
-        let faults = faults(&format!("{LEAST}{row}\n"));
-        assert!(faults.iter().any(|fault| fault.contains("not supported")), "{row}: {faults:?}");
+fn websockets_to_nats_are_refused_by_name() {
+    for scheme in ["ws", "wss"] {
+        let faults = faults(&format!("{LEAST}nats: {{servers: [{scheme}://x]}}\n"));
+        let wanted = format!("{scheme} is not supported");
+        assert!(faults.iter().any(|fault| fault.contains(&wanted)), "{scheme}: {faults:?}");
     }
 }
 
@@ -150,6 +150,7 @@ trusted_proxies: [10.0.0.0/8, "::1"]
 forwarded_certificate_header: SSL-Client-Cert
 tls: {cert_file: /tls/crt, key_file: /tls/key, client_ca_file: /tls/ca}
 calls: {store: jetstream, create: false, encryption_key_files: [/secrets/new, /secrets/old], replay_window: 1m, hash_key_file: /secrets/hash}
+events: {subject: audit.sign-ups, claims: [email, extension_Tier]}
 connectors:
   token:
     protocol: b2c
@@ -177,6 +178,7 @@ fn what_is_unsafe_is_warned_about() {
     let text = r#"
 shutdown_grace: 10s
 calls: {store: jetstream}
+events: {claims: [email]}
 connectors:
   a:
     protocol: b2c-policy
@@ -189,6 +191,7 @@ connectors:
         "shutdown_grace",
         "calls.hash_key_file",
         "calls.encryption_key_files",
+        "events.claims: personal data",
         "connectors.a.auth: none",
         "connectors.a.fallback.default: continue",
         "connectors.a.fallback.cached.by",
@@ -207,7 +210,7 @@ connectors:
     let warnings = Config::parse(&played).unwrap().warnings().join("\n");
     assert!(warnings.contains("playground_listen: whoever"), "{warnings}");
     let safe = LEAST.replace("auth: none", "auth: {basic: [{username: a, password_file: b}]}");
-    let safe = format!("{safe}calls: {{hash_key_file: x}}\n");
+    let safe = format!("{safe}calls: {{hash_key_file: x}}\nevents: {{}}\n");
     assert_eq!(Config::parse(&safe).unwrap().warnings(), Vec::<String>::new());
 }
 
@@ -226,6 +229,12 @@ fn what_would_only_fail_later_is_a_fault_now() {
         ("nats: {tls: {key_file: a}}", "nats.tls.cert_file: goes together with key_file"),
         ("tls: {cert_file: a}", "tls.key_file: must be written"),
         ("trusted_proxies: [a]", "trusted_proxies[0]: \"a\" is not a network"),
+        (
+            "events: {subject: connectors.approve.before-create}",
+            "events.subject: is where the workers of connectors.approve listen",
+        ),
+        ("events: {subject: a.>}", "events.subject: \"a.>\" is not a subject"),
+        ("events: {claims: [a, b, a]}", "events.claims: names \"a\" twice"),
     ] {
         let faults = faults(&format!("{LEAST}{row}\n")).join("\n");
         assert!(faults.contains(fault), "{faults}");

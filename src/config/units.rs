@@ -10,7 +10,10 @@ use std::{
 use http::HeaderName;
 use ipnet::IpNet;
 
-use crate::domain::decision::{MESSAGE_CHARS_MAX, UserMessage};
+use crate::domain::{
+    connector::Subject,
+    decision::{MESSAGE_CHARS_MAX, UserMessage},
+};
 
 /// What one value is, or what is wrong with it.
 pub(super) type Parsed<T> = Result<T, String>;
@@ -21,7 +24,7 @@ const DURATIONS: [(&str, u64); 5] =
 const SIZES: [(&str, u64); 3] = [("KiB", 1024), ("MiB", 1024 * 1024), ("B", 1)];
 
 /// A number with `ms`, `s`, `m`, `h` or `d`, within `bounds`.
-pub(super) fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
+pub fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
     move |text| {
         let ms = quantity(text, &DURATIONS)
             .ok_or_else(|| format!("{text:?} is not a number with ms, s, m, h or d"))?;
@@ -160,7 +163,7 @@ pub(super) fn nats_url(text: &str) -> Parsed<String> {
     match text.parse::<async_nats::ServerAddr>() {
         Ok(server) if matches!(server.scheme(), "nats" | "tls") => Ok(text.to_owned()),
         Ok(server) if matches!(server.scheme(), "ws" | "wss") => {
-            Err(format!("{text:?}: {} {}", server.scheme(), super::NOT_YET))
+            Err(format!("{text:?}: {} is not supported", server.scheme()))
         }
         Ok(_) | Err(_) => Err(format!("{text:?} is not a URL as nats://host:4222")),
     }
@@ -176,6 +179,12 @@ pub(super) fn network(text: &str) -> Parsed<IpNet> {
 /// The name of an HTTP header.
 pub(super) fn header_name(text: &str) -> Parsed<HeaderName> {
     text.parse().map_err(|_| format!("{text:?} is not the name of a header"))
+}
+
+/// A subject that can be published to.
+pub(super) fn subject(text: &str) -> Parsed<Subject> {
+    Subject::parse(text)
+        .ok_or_else(|| format!("{text:?} is not a subject that can be published to"))
 }
 
 /// The first tokens of a subject.

@@ -48,6 +48,13 @@ pub(super) fn of(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.events.as_ref().is_some_and(|events| !events.claims.is_empty()) {
+        warnings.push(
+            "events.claims: personal data goes to a stream: see to it who may read that, and how \
+             long it is kept"
+                .to_owned(),
+        );
+    }
     for settings in &config.connectors {
         let name = &settings.connector.name;
         let texts = connector(settings, config);

@@ -6,6 +6,11 @@ use std::time::{Duration, Instant};
 const RESERVE_MIN: Duration = Duration::from_millis(10);
 const RESERVE_MAX: Duration = Duration::from_millis(100);
 
+/// Milliseconds with three decimals, as log lines and records of decisions have them.
+pub fn milliseconds(taken: Duration) -> f64 {
+    (taken.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// The instant by which a decision must be there so that the answer is written in time.
 ///
 /// Absolute, so that every hop counts from the same point; a relative time that is handed on

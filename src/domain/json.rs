@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
@@ -115,6 +115,13 @@ impl<'a> Value<'a> {
             Some(b'n') => Ok(Kind::Null),
             Some(_) | None => Ok(Kind::Number(self.text())),
         }
+    }
+}
+
+/// As it was written.
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

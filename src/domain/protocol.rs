@@ -77,6 +77,8 @@ pub struct Step {
     pub expresses: Expresses,
     /// Whether returned claims replace what the person has just typed.
     pub overwrites_form: bool,
+    /// Claims that the caller posts here, as its documentation shows them. JSON.
+    pub sample: &'static str,
 }
 
 /// Which decisions a caller understands at a step.

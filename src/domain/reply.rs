@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     connector::Connector,
-    decision::{Action, Decision, ReturnedClaims, UserMessage},
+    decision::{Action, Decision, MESSAGE_CHARS_MAX, ReturnedClaims, UserMessage},
     json::{JsonFault, Kind, Object},
 };
 
@@ -80,6 +80,25 @@ pub struct Decided {
     pub decision: Decision,
     /// How many claims were dropped because the connector does not list them.
     pub claims_not_listed: u64,
+    /// How many claims were dropped because they are null.
+    pub claims_null: u64,
+    /// Why the person does not see the worker's message as it was written.
+    pub message: Option<MessageChange>,
+}
+
+/// What becomes of a `userMessage` that is not passed on as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageChange {
+    /// There is none, or it is null: the connector's own is shown.
+    Missing,
+    /// It is empty or only white space: the connector's own is shown.
+    Blank,
+    /// It is not a string: the connector's own is shown.
+    NotText,
+    /// It is longer than [`MESSAGE_CHARS_MAX`].
+    Cut,
+    /// It stands in a Continue, which has none.
+    Dropped,
 }
 
 /// Why a reply is no decision.
@@ -158,22 +177,30 @@ fn decision(
         JsonFault::KeyTwice => Rejection::BadClaim,
     })?;
     let action = reply.get("action").and_then(|action| action.as_str());
-    let message = || {
-        let own = reply.get("userMessage").and_then(|message| message.as_str());
-        let own = own.and_then(|text| UserMessage::parse(&text));
-        own.unwrap_or_else(|| connector.fallback.messages.pick(locales).clone())
+    let message = |decision: fn(UserMessage) -> Decision| {
+        let (own, message) = user_message(&reply);
+        let text = own.unwrap_or_else(|| connector.fallback.messages.pick(locales).clone());
+        Ok(Decided { decision: decision(text), claims_not_listed: 0, claims_null: 0, message })
     };
     match action.as_deref().and_then(Action::parse) {
         Some(Action::Continue) => returned_claims(connector, &reply),
-        Some(Action::ShowBlockPage) => Ok(without_claims(Decision::ShowBlockPage(message()))),
-        Some(Action::ValidationError) => Ok(without_claims(Decision::ValidationError(message()))),
-        None if is_jetstream_ack(&reply) => Err(Rejection::JetstreamAck),
+        Some(Action::ShowBlockPage) => message(Decision::ShowBlockPage),
+        Some(Action::ValidationError) => message(Decision::ValidationError),
+        None if is_acknowledgement(&reply) => Err(Rejection::JetstreamAck),
         None => Err(Rejection::UnknownAction),
     }
 }
 
-fn without_claims(decision: Decision) -> Decided {
-    Decided { decision, claims_not_listed: 0 }
+/// The worker's message, if it has one that can be shown, and how that differs from what it wrote.
+fn user_message(reply: &Object<'_>) -> (Option<UserMessage>, Option<MessageChange>) {
+    let written = reply.get("userMessage").filter(|written| !matches!(written.kind(), Kind::Null));
+    let Some(written) = written else { return (None, Some(MessageChange::Missing)) };
+    let Some(text) = written.as_str() else { return (None, Some(MessageChange::NotText)) };
+    let is_cut = text.chars().nth(MESSAGE_CHARS_MAX).is_some();
+    match UserMessage::parse(&text) {
+        Some(message) => (Some(message), is_cut.then_some(MessageChange::Cut)),
+        None => (None, Some(MessageChange::Blank)),
+    }
 }
 
 /// The claims of a Continue, those that the connector lists.
@@ -183,11 +210,11 @@ pub(super) fn returned_claims(
 ) -> Result<Decided, Rejection> {
     let listed = connector.claims.returned.as_ref();
     let mut claims = ReturnedClaims::default();
-    let mut claims_not_listed = 0;
+    let (mut claims_not_listed, mut claims_null) = (0, 0);
     for (name, value) in reply.members().filter(|(name, _)| !ENVELOPE.contains(name)) {
         match value.kind() {
             Kind::Array(_) | Kind::Object(_) => return Err(Rejection::BadClaim),
-            Kind::Null => {}
+            Kind::Null => claims_null += 1,
             Kind::Boolean | Kind::Number(_) | Kind::String(_)
                 if listed.is_some_and(|listed| !listed.iter().any(|listed| listed == name)) =>
             {
@@ -196,11 +223,18 @@ pub(super) fn returned_claims(
             Kind::Boolean | Kind::Number(_) | Kind::String(_) => claims.push(name, value.text()),
         }
     }
-    Ok(Decided { decision: Decision::Continue(claims), claims_not_listed })
+    let message = reply.get("userMessage").map(|_| MessageChange::Dropped);
+    Ok(Decided { decision: Decision::Continue(claims), claims_not_listed, claims_null, message })
+}
+
+/// Whether a reply is an acknowledgement of JetStream and no decision.
+pub fn is_jetstream_ack(payload: &[u8]) -> bool {
+    let reply = Object::parse(payload);
+    reply.is_ok_and(|reply| reply.get("action").is_none() && is_acknowledgement(&reply))
 }
 
 /// `{"stream":"…","seq":1}`, as JetStream answers a message that it has stored.
-fn is_jetstream_ack(reply: &Object<'_>) -> bool {
+fn is_acknowledgement(reply: &Object<'_>) -> bool {
     let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     reply.get("stream").is_some_and(|stream| stream.as_str().is_some())
         && reply.get("seq").is_some_and(|seq| is_number(seq.text()))

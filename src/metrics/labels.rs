@@ -229,8 +229,49 @@ impl SpanDrop {
     }
 }
 
-/// What becomes of records of decisions, as labels.
-pub(super) const EVENT_RESULTS: [&str; 3] = ["published", "failed", "dropped"];
+/// What became of a record of a decision. Each record ends in exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventResult {
+    /// The stream has it.
+    Published,
+    /// The stream had it already: a retry got the same decision.
+    Duplicate,
+    /// Too much was waiting to be published.
+    QueueFull,
+    /// There was no connection.
+    Disconnected,
+    /// No stream listens on the subject.
+    NoStream,
+    /// No acknowledgement came. The stream may have it.
+    Unacknowledged,
+    /// The stream did not take it.
+    Refused,
+}
+
+impl EventResult {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Published,
+        Self::Duplicate,
+        Self::QueueFull,
+        Self::Disconnected,
+        Self::NoStream,
+        Self::Unacknowledged,
+        Self::Refused,
+    ];
+
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
+        match self {
+            EventResult::Published => "published",
+            EventResult::Duplicate => "duplicate",
+            EventResult::QueueFull => "queue_full",
+            EventResult::Disconnected => "disconnected",
+            EventResult::NoStream => "no_stream",
+            EventResult::Unacknowledged => "unacknowledged",
+            EventResult::Refused => "refused",
+        }
+    }
+}
 
 /// The levels of log lines, as labels.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];

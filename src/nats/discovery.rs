@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 
@@ -12,13 +13,14 @@ use crate::{domain::connector::Subject, lane::Lane, pipeline::Pipeline, wire::Wi
 pub const WORKERS_ASKED_EVERY: Duration = Duration::from_secs(15);
 
 /// How long answers are collected.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The most answers that are looked at.
 const ANSWERS_MAX: usize = 1_000;
 
 pub(super) const ASK: &str = "$SRV.INFO";
 
+/// A service that answers.
 #[derive(Deserialize)]
 struct Info {
     id: String,
@@ -35,9 +37,9 @@ struct Endpoint {
 pub async fn count_workers(pipeline: Arc<Pipeline<NatsWire>>, lanes: Vec<Arc<Lane>>) {
     loop {
         pipeline.wire().connected().await;
-        if let Some(services) = ask(pipeline.wire()).await {
+        if let Some(answers) = ask(pipeline.wire()).await {
             for lane in &lanes {
-                let count = count(&services, &lane.connector.subject);
+                let count = count(&answers, &lane.connector.subject);
                 let gauge = &lane.metrics.workers_available;
                 // -1 until one was seen: plain subscribers do not answer and are not gone.
                 if count > 0 || gauge.get() >= 0 {
@@ -49,7 +51,7 @@ pub async fn count_workers(pipeline: Arc<Pipeline<NatsWire>>, lanes: Vec<Arc<Lan
     }
 }
 
-async fn ask(wire: &NatsWire) -> Option<Vec<Info>> {
+async fn ask(wire: &NatsWire) -> Option<Vec<Bytes>> {
     let client = wire.client()?;
     let inbox = client.new_inbox();
     let answers = client.subscribe(inbox.clone()).await.ok()?;
@@ -57,16 +59,17 @@ async fn ask(wire: &NatsWire) -> Option<Vec<Info>> {
     let collect = answers
         .take(ANSWERS_MAX)
         .take_until(tokio::time::sleep(ANSWERS_WITHIN))
-        .filter_map(|message| std::future::ready(serde_json::from_slice(&message.payload).ok()))
+        .map(|message| message.payload)
         .collect();
     Some(collect.await)
 }
 
-fn count(services: &[Info], subject: &Subject) -> i64 {
-    let serves = |service: &&Info| {
+/// How many services have an endpoint on `subject`, by their answers.
+pub fn count<'a>(answers: impl IntoIterator<Item = &'a Bytes>, subject: &Subject) -> i64 {
+    let services = answers.into_iter().filter_map(|answer| serde_json::from_slice(answer).ok());
+    let serves = |service: &Info| {
         service.endpoints.iter().any(|endpoint| subject.matches(&endpoint.subject))
     };
-    let ids: BTreeSet<&str> =
-        services.iter().filter(serves).map(|service| service.id.as_str()).collect();
+    let ids: BTreeSet<String> = services.filter(serves).map(|service| service.id).collect();
     i64::try_from(ids.len()).unwrap_or(i64::MAX)
 }

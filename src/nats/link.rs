@@ -64,12 +64,12 @@ pub struct Link {
 }
 
 /// A client at work.
-struct Connection {
-    client: Arc<Client>,
-    replies: Subscriber,
-    events: mpsc::Receiver<Event>,
+pub(super) struct Connection {
+    pub(super) client: Arc<Client>,
+    pub(super) replies: Subscriber,
+    pub(super) events: mpsc::Receiver<Event>,
     /// Told that the server lets no replies through.
-    deaf: Arc<Notify>,
+    pub(super) deaf: Arc<Notify>,
 }
 
 /// A running link.
@@ -219,7 +219,7 @@ impl Link {
     }
 
     /// One attempt, at one server after the other.
-    async fn try_connect(&self) -> Result<Connection, ConnectError> {
+    pub(super) async fn try_connect(&self) -> Result<Connection, ConnectError> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let deaf = Arc::new(Notify::new());
         let (told, replies) = (Arc::clone(&deaf), format!("{}*", self.inbox));

@@ -47,8 +47,24 @@ pub(super) struct Refusal {
 
 /// The acknowledgement of a publish.
 #[derive(Deserialize)]
-struct Acknowledgement {
+pub(super) struct Acknowledgement {
     seq: u64,
+    /// The stream has a message with the same `Nats-Msg-Id`, and did not take this one too.
+    #[serde(default)]
+    pub(super) duplicate: bool,
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// The client did not take it.
+    NotTaken,
+    /// Nothing came in time.
+    Silence,
+    /// Nobody listens.
+    NoResponders,
+    /// There is no connection, or it broke.
+    Disconnected,
 }
 
 /// The last message of a subject.
@@ -68,14 +84,14 @@ struct LastMessage {
 impl NatsWire {
     /// One request and its answer, until `end` at the longest. Nothing is left behind where none
     /// comes.
-    pub(super) async fn request(
+    pub(super) async fn ask(
         &self,
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
         end: Instant,
-    ) -> Result<Bytes, StoreFault> {
-        let client = self.client().ok_or(StoreFault::Unavailable)?;
+    ) -> Result<Bytes, Unanswered> {
+        let client = self.client().ok_or(Unanswered::Disconnected)?;
         let sent = Sent { deadline: end, late_until: end, may_resend: false, ticket: () };
         let (token, ending) = self.requests.open(sent);
         let reply = format!("{}{TOKEN_MARK}{:016x}", self.inbox, token.0);
@@ -84,23 +100,36 @@ impl NatsWire {
             Some(Ok(())) => {}
             Some(Err(_)) => {
                 self.requests.close(token);
-                return Err(StoreFault::Error);
+                return Err(Unanswered::NotTaken);
             }
             None => {
                 self.requests.close(token);
-                return Err(StoreFault::Timeout);
+                return Err(Unanswered::Silence);
             }
         }
         match ending.await {
             Ok(Ok(reply)) => Ok(reply.payload),
-            Ok(Err(Miss::Silence { connection_lost: false })) | Err(_) => Err(StoreFault::Timeout),
+            Ok(Err(Miss::Silence { connection_lost: false })) | Err(_) => Err(Unanswered::Silence),
+            Ok(Err(Miss::NoResponders)) => Err(Unanswered::NoResponders),
             Ok(Err(
-                Miss::NotSent
-                | Miss::NoResponders
-                | Miss::Interrupted
-                | Miss::Silence { connection_lost: true },
-            )) => Err(StoreFault::Unavailable),
+                Miss::NotSent | Miss::Interrupted | Miss::Silence { connection_lost: true },
+            )) => Err(Unanswered::Disconnected),
         }
+    }
+
+    /// The same of a store.
+    pub(super) async fn request(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+        end: Instant,
+    ) -> Result<Bytes, StoreFault> {
+        self.ask(subject, headers, payload, end).await.map_err(|unanswered| match unanswered {
+            Unanswered::NotTaken => StoreFault::Error,
+            Unanswered::Silence => StoreFault::Timeout,
+            Unanswered::NoResponders | Unanswered::Disconnected => StoreFault::Unavailable,
+        })
     }
 
     /// What came for one of those requests.

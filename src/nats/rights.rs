@@ -55,6 +55,9 @@ fn needs(config: &Config) -> Vec<Need> {
         needs.push(publish(subject.to_string(), &format!("connectors.{name}.subject")));
     }
     needs.push(publish(discovery::ASK.to_owned(), "connectors"));
+    if let Some(events) = &config.events {
+        needs.push(publish(events.subject.to_string(), "events.subject"));
+    }
     if let Some(calls) = bucket::of_calls(config) {
         needs.extend(calls.published_to("*").into_iter().map(|s| publish(s, "calls.store")));
     }
@@ -169,6 +172,7 @@ mod tests {
     #[test]
     fn the_rights_that_are_asked_for_are_those_of_the_ready_permissions() {
         let config = "calls: {store: jetstream}
+events: {}
 connectors:
   c: {protocol: b2c-policy, step: custom, auth: none, fallback: {cached: {by: [a], shared: true}}}";
         let needs = needs(&Config::parse(config).unwrap());

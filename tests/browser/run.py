@@ -12,9 +12,8 @@
 """
 
 import argparse
+import functools
 import sys
-import time
-import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,40 +30,44 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def watched(check):
+    """The same, and nothing is said on the console meanwhile; a failure leaves a picture."""
+
+    @functools.wraps(check)
+    def carry_out(browser):
+        try:
+            check(browser)
+            browser.assert_quiet()
+        except Exception:
+            browser.picture_of_failure(check.__name__.replace("_", " "))
+            raise
+        finally:
+            browser.tidy()
+        return []
+
+    return carry_out
+
+
 def main() -> int:
     options = arguments()
     sys.path.insert(0, str(options.tools / "python"))
+    sys.path.append(str(ROOT / "tests"))
     from playwright.sync_api import sync_playwright
 
+    import checking
     import checks
     import pictures
     from demo import Demo
     from desk import Browser
 
     options.pictures.mkdir(parents=True, exist_ok=True)
-    failed = 0
     all_checks = [pictures.of_the_readme] if options.readme else checks.ALL
+    chosen = [watched(check) for check in all_checks if options.only in check.__name__.replace("_", " ")]
     with Demo(options.program, options.nats_server) as demo, sync_playwright() as playwright:
         browser = Browser(playwright, options.tools, demo, options.pictures)
-        for check in all_checks:
-            name = check.__name__.replace("_", " ")
-            if options.only not in name:
-                continue
-            begun = time.monotonic()
-            try:
-                check(browser)
-                browser.assert_quiet()
-                fault = None
-            except Exception:  # noqa: BLE001: whatever goes wrong, the next check is run
-                fault = traceback.format_exc()
-                browser.picture_of_failure(name)
-            browser.tidy()
-            print(f"{'FAIL' if fault else 'ok  '} {name} ({time.monotonic() - begun:.1f} s)", flush=True)
-            if fault:
-                print(fault)
-                failed += 1
+        failed = checking.carry_out(chosen, browser)
         browser.close()
-    print(f"{failed} checks failed; pictures are in {options.pictures}" if failed else "every check passed")
+    print(f"{len(chosen) - failed} of {len(chosen)} checks passed; pictures are in {options.pictures}")
     return 1 if failed else 0
 
 

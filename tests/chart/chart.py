@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import traceback
 from pathlib import Path
 
 from rendering import KUBERNETES, Refused
@@ -60,27 +59,6 @@ class Chart:
         for (name, helm, version), documents in self.matrix.items():
             if helm == self.helms[0].name and version == LATEST and not isinstance(documents, str):
                 yield name, documents
-
-
-@dataclasses.dataclass
-class Outcome:
-    faults: list
-    note: str = ""
-
-
-def outcome(check, chart):
-    """A check that breaks has failed."""
-    notes, faults = [], []
-    try:
-        for found in check(chart):
-            (notes if isinstance(found, Note) else faults).append(str(found))
-    except Exception:
-        faults.append(traceback.format_exc())
-    return Outcome(faults, f": {', '.join(notes)}" if notes else "")
-
-
-class Note(str):
-    """Said, but no fault."""
 
 
 def made(chart, path, wanted):

@@ -10,7 +10,8 @@ import custom
 import hardening
 import rendering
 import strict
-from chart import LATEST, Note, made
+from chart import LATEST, made
+from checking import Note
 from rendering import pick
 
 

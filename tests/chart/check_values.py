@@ -12,7 +12,8 @@ import yaml
 import custom
 import readme
 import rendering
-from chart import HERE, LATEST, Note
+from chart import HERE, LATEST
+from checking import Note
 from rendering import Refused, pick
 
 

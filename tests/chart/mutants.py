@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 import checks
-from chart import LATEST, Outcome, outcome
+from chart import LATEST
+from checking import Outcome, outcome
 
 CONTAINER = "templates/_container.tpl"
 SETTINGS = "templates/_settings.tpl"

@@ -13,7 +13,6 @@ import argparse
 import concurrent.futures
 import shutil
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +31,9 @@ def main():
     options = arguments()
     # The packages of the tests before those of the system.
     sys.path.insert(0, str(options.tools / "python"))
+    sys.path.append(str(ROOT / "tests"))
     import chart as charts
+    import checking
     import checks
     import mutants
     import rendering
@@ -53,15 +54,7 @@ def main():
     if options.mutants:
         return mutants.run(chart)
     chart.update = options.update
-    failed = 0
-    for check in checks.ALL:
-        begun = time.monotonic()
-        said = charts.outcome(check, chart)
-        name = check.__name__.replace("_", " ")
-        print(f"{'FAIL' if said.faults else 'ok  '} {name} ({time.monotonic() - begun:.1f} s){said.note}", flush=True)
-        for fault in said.faults[:20]:
-            print(f"     {fault}")
-        failed += bool(said.faults)
+    failed = checking.carry_out(checks.ALL, chart)
     renders = ", ".join(f"{helm.name}: {helm.count} calls" for helm in helms)
     print(f"{len(checks.ALL) - failed} of {len(checks.ALL)} checks passed; {renders}")
     return 1 if failed else 0

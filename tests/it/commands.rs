@@ -3,6 +3,7 @@
 mod logs;
 mod secrets;
 mod send;
+mod worker_check;
 
 use std::{fs, net::TcpListener};
 
@@ -69,6 +70,29 @@ async fn a_wrong_command_line_ends_with_64_and_says_what_is_wrong() {
         (&["send", HTTPS_URL, "--cert", "x"], "--cert and --key go together"),
         (&["send", HTTPS_URL, "--ca", "/does/not/exist"], "/does/not/exist"),
         (&["send", HTTPS_URL, "--ca", file!()], "commands.rs: holds no certificate"),
+        (&["worker-check"], "the subject is missing"),
+        (&["worker-check", "a.*"], r#""a.*" is not a subject that can be published to"#),
+        (&["worker-check", "a", "b"], "b"),
+        (&["worker-check", "a", "--server", "http://x"], "--server: "),
+        (&["worker-check", "a", "--server", "nats://me:s3cret@x"], "--server: holds credentials"),
+        (&["worker-check", "a", "--protocol", "saml"], r#"--protocol: "saml" is none of entra"#),
+        (&["worker-check", "a", "--step", "custom"], r#"--step: "custom" is no step of entra"#),
+        (&["worker-check", "a", "--connector", "a.b"], r#""a.b" is not a connector name"#),
+        (&["worker-check", "a", "--deadline", "20s"], "--deadline: 20s is outside 50ms to 19s"),
+        (&["worker-check", "a", "--burst", "10001"], "--burst: "),
+        (&["worker-check", "a", "--wait", "5"], "--wait: "),
+        (&["worker-check", "a", "--format", "yaml"], "--format: "),
+        (&["worker-check", "a", "--effects", "a..b"], "--effects: "),
+        (&["worker-check", "a", "--user", "x"], "--user and --password-file go together"),
+        (&["worker-check", "a", "--cert", "x"], "--cert and --key go together"),
+        (
+            &["worker-check", "a", "--ca", "/does/not/exist"],
+            "--ca: /does/not/exist: cannot be read",
+        ),
+        (&["worker-check", "a", "--token-file", "/does/not/exist"], "--token-file: "),
+        (&["worker-check", "a", "--token-file", "x", "--nkey-file", "y"], "more than one of"),
+        (&["worker-check", "a", "--claims", "/does/not/exist"], "/does/not/exist"),
+        (&["worker-check", "a", "--claims", file!()], "the claims are not JSON"),
     ];
     for (arguments, about) in rows {
         let ended = run(arguments).await;
@@ -82,7 +106,9 @@ async fn help_and_version_are_printed() {
     for option in ["--help", "-h"] {
         let ended = run(&[option]).await;
         assert_eq!((ended.code, &*ended.err), (Some(0), ""));
-        for word in ["serve", "check", "send", "demo", "schema", "64", "69", "70", "78"] {
+        for word in
+            ["serve", "check", "send", "worker-check", "demo", "schema", "64", "69", "70", "78"]
+        {
             assert!(ended.out.contains(word), "{word} is not in {}", ended.out);
         }
     }

@@ -7,9 +7,11 @@
     clippy::disallowed_methods
 )]
 
+mod audit;
 mod catalogue;
 mod commands;
 mod dashboards;
+mod events;
 mod fallbacks;
 mod fuzz;
 mod limits;

@@ -4,6 +4,7 @@
 mod authentication;
 mod decisions;
 mod discovery;
+mod events;
 mod memory;
 mod message;
 mod outage;

@@ -1,5 +1,6 @@
 //! The program and its JSON Schemas say the same.
 
+mod asyncapi;
 mod documents;
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
@@ -11,7 +12,7 @@ use connector_bridge::{
 use jsonschema::{Validator, draft202012};
 use serde_json::{Value, json};
 
-const SCHEMAS: [&str; 3] = ["config", "decision", "call"];
+const SCHEMAS: [&str; 4] = ["config", "decision", "call", "event"];
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
@@ -58,6 +59,7 @@ fn full() -> Value {
             "hash_key_file": "/secrets/hash",
             "encryption_key_files": [],
         },
+        "events": {"subject": "connector-events.decided", "claims": ["email"]},
         "connectors": {"c": {
             "protocol": "entra",
             "step": "before-create",
@@ -274,6 +276,12 @@ const ROWS: &[Row] = &[
     ("calls.hash_key_file", r#""""#, false),
     ("calls.encryption_key_files", r#"["a", "b"]"#, true),
     ("calls.encryption_key_files", r#"[""]"#, false),
+    ("events", "{}", true),
+    ("events.subject", r#""events.>""#, false),
+    ("events.subject", r#""$JS.ACK""#, false),
+    ("events.claims", "[]", true),
+    ("events.claims", r#"[""]"#, false),
+    ("events.claims", r#"["email", "email"]"#, false),
     ("connectors", "", false),
     ("connectors", "{}", false),
     ("connectors", r#"{"a.b": {"protocol": "entra", "step": "before-create", "auth": "none"}}"#, false),
@@ -336,6 +344,7 @@ const ROWS: &[Row] = &[
 /// What only the program can see: two keys together, and bounds.
 const ONLY_THE_PROGRAM_REFUSES: &[(&str, &str)] = &[
     ("admin_listen", r#""0.0.0.0:8080""#),
+    ("events.subject", r#""connectors.c.before-create""#),
     ("listen", r#""999.0.0.1:1""#),
     ("read_timeout", r#""0.5ms""#),
     ("connectors.c.deadline", r#""19001ms""#),

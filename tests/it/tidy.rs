@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
     ("lane", &["cache", "clock", "domain", "metrics"]),
     ("call", &["cache", "domain", "journal", "lane", "metrics", "traces"]),
+    ("events", &["call", "clock", "domain", "metrics", "random", "wire"]),
     (
         "pipeline",
         &[
@@ -90,6 +91,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "call",
             "clock",
             "config",
+            "events",
             "http",
             "journal",
             "lane",
@@ -113,12 +115,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "domain",
+            "inbox",
             "lifecycle",
+            "nats",
             "playground",
             "random",
             "secrets",
             "tls",
             "traces",
+            "wire",
         ],
     ),
 ];

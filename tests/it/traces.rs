@@ -57,7 +57,7 @@ async fn a_call_is_a_span_with_its_message_below_it_and_the_workers_below_that()
     let (server, collector) = (NatsServer::start().await, Collector::start().await);
     let folder = Folder::new();
     let mut command = python();
-    command.arg(example("deduplicate-python/worker.py"));
+    command.arg(example("approval-python/worker.py"));
     command.env("NATS_URL", server.url()).env("DATABASE", folder.0.join("requests.db"));
     command.env("SUBJECT", "connectors.approve-signup.before-create");
     command.env("OTEL_SERVICE_NAME", "approvals").env("OTEL_BSP_SCHEDULE_DELAY", "50");

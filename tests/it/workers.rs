@@ -1,3 +1,3 @@
 //! The example workers as people run them: real processes at a real nats-server.
 
-mod deduplicate;
+mod approval;

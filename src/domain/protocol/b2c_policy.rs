@@ -23,9 +23,13 @@ pub(super) static PROTOCOL: Protocol = Protocol {
 };
 
 /// A custom policy can call at any point; that it may be a form is assumed, since taking that for
-/// granted does no harm.
-const CUSTOM: Step =
-    Step { name: "custom", expresses: Expresses::Everything, overwrites_form: true };
+/// granted does no harm. What it posts are the input claims that the policy's author names.
+const CUSTOM: Step = Step {
+    name: "custom",
+    expresses: Expresses::Everything,
+    overwrites_form: true,
+    sample: r#"{"objectId":"11111111-2222-3333-4444-555555555555","signInName":"johnsmith@fabrikam.onmicrosoft.com","email":"johnsmith@fabrikam.onmicrosoft.com","displayName":"John Smith","loyaltyNumber":"1234567","correlationId":"99999999-8888-7777-6666-555555555555","ui_locales":"en-US"}"#,
+};
 
 fn word(decision: &Decision) -> (u16, String) {
     match decision {

@@ -26,10 +26,15 @@ pub(super) const AFTER_FEDERATION: Step = Step {
     name: "after-federation",
     expresses: Expresses::NoValidationError,
     overwrites_form: true,
+    sample: r#"{"email":"johnsmith@fabrikam.onmicrosoft.com","identities":[{"signInType":"federated","issuer":"facebook.com","issuerAssignedId":"0123456789"}],"displayName":"John Smith","givenName":"John","lastName":"Smith","ui_locales":"en-US"}"#,
 };
 
-pub(super) const BEFORE_CREATE: Step =
-    Step { name: "before-create", expresses: Expresses::Everything, overwrites_form: true };
+pub(super) const BEFORE_CREATE: Step = Step {
+    name: "before-create",
+    expresses: Expresses::Everything,
+    overwrites_form: true,
+    sample: r#"{"email":"johnsmith@fabrikam.onmicrosoft.com","identities":[{"signInType":"federated","issuer":"facebook.com","issuerAssignedId":"0123456789"}],"displayName":"John Smith","givenName":"John","surname":"Smith","jobTitle":"Supplier","streetAddress":"1000 Microsoft Way","city":"Seattle","postalCode":"12345","state":"Washington","country":"United States","ui_locales":"en-US"}"#,
+};
 
 /// "The version of your API", required in every answer; every documented example has this one.
 pub(super) const VERSION: &str = "1.0.0";

@@ -86,6 +86,25 @@ async fn what_the_person_would_see_is_printed_and_only_a_contract_valid_answer_e
 }
 
 #[tokio::test]
+async fn with_decided_a_fallback_ends_with_1_and_a_replayed_decision_with_0() {
+    let site = Site::new().await;
+    let block = r#"{"action":"ShowBlockPage"},"email":"ada@example.com""#;
+    // No decision, so it is the connector's default.
+    let unknown = r#"{"action":"Maybe"}"#;
+    for (want, more, code, source) in [
+        (block, &["--decided"][..], 0, "worker"),
+        (block, &["--decided"], 0, "replay"),
+        (unknown, &[], 0, "default"),
+        (unknown, &["--decided"], 1, "default"),
+    ] {
+        let ended = site.send("entra", want, "secret", more).await;
+        assert_eq!((ended.code, &*ended.err), (Some(code), ""), "{ended:?}");
+        assert!(ended.out.contains(&format!("connector-answer-source {source}, ")), "{ended:?}");
+        assert_eq!(ended.out.ends_with("No worker decided this.\n"), code == 1, "{ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_decision_ends_with_1_after_one_request() {
     let site = Site::new().await;
     for (connector, password, status) in

@@ -59,7 +59,7 @@ pub(super) fn connectors() -> &'static str {
 
 /// A replica that shares its calls and decisions.
 async fn replica(server: &NatsServer) -> Bridge {
-    let root = "calls: {store: jetstream}";
+    let root = "calls: {store: jetstream}\nevents: {}";
     let bridge = Bridge::start_in(Folder::new(), &as_bridge(server), root, connectors()).await;
     bridge.until_metric("store_available", 1.0).await;
     bridge
@@ -117,7 +117,7 @@ async fn with_these_rights_everything_works_and_nothing_is_refused() {
     let files = Folder::new();
     let mut service = python();
     service
-        .arg(example("deduplicate-python/worker.py"))
+        .arg(example("approval-python/worker.py"))
         .env("NATS_URL", server.url().replace("//", "//worker:secret@"))
         .env("DATABASE", files.0.join("requests.db"));
     let service = Program::spawn(service);

@@ -26,7 +26,7 @@ fn without(right: &str) -> String {
 /// The bridge as a process, at a server that grants everything but `right`.
 async fn serve_without(right: &str) -> (NatsServer, Serving) {
     let server = server(&without(right)).await;
-    let root = "calls: {store: jetstream}\ndrain_delay: 0s";
+    let root = "calls: {store: jetstream}\nevents: {}\ndrain_delay: 0s";
     let serving = Serving::start_in(Folder::new(), &as_bridge(&server), root, connectors()).await;
     (server, serving.connected().await)
 }
@@ -68,7 +68,7 @@ async fn a_right_that_is_missing_is_named_in_the_log_and_the_status_and_counted(
     const OTHER: &str = "publish connectors.other.before-create";
     const READ: &str = "publish $JS.API.STREAM.MSG.GET.KV_connector_bridge_calls";
     const FOLLOW: &str = "publish $JS.API.CONSUMER.CREATE.KV_connector_bridge_decisions.*";
-    let rows: [(&str, &[(&str, &str)]); 6] = [
+    let rows: [(&str, &[(&str, &str)]); 7] = [
         (
             "\"connectors.>\"",
             &[(CALL, "connectors.approve-signup.subject"), (OTHER, "connectors.other.subject")],
@@ -80,6 +80,7 @@ async fn a_right_that_is_missing_is_named_in_the_log_and_the_status_and_counted(
             "$KV.connector_bridge_decisions",
             &[("publish $KV.connector_bridge_decisions.*.*", "fallback.cached.shared")],
         ),
+        ("connector-events", &[("publish connector-events.decided", "events.subject")]),
         ("CONSUMER.CREATE", &[(FOLLOW, "fallback.cached.shared")]),
     ];
     for (removed, wanted) in rows {

@@ -13,7 +13,15 @@ fn documents() -> Vec<(String, String)> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| format!("docs/{}", name.to_str().unwrap()));
     let names = names.filter(|name| name.ends_with(".md")).chain(["README.md".to_owned()]);
+    let names = names.chain(examples());
     names.map(|name| (name.clone(), read(&name))).collect()
+}
+
+/// The readmes of the example workers.
+fn examples() -> impl Iterator<Item = String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/workers");
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| format!("examples/workers/{}/README.md", name.to_str().unwrap()))
 }
 
 /// The fenced blocks of a document in this language.
@@ -23,7 +31,7 @@ fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     blocks.map(|block| block.split("\n```").next().unwrap()).collect()
 }
 
-fn as_json(yaml: &Yaml<'_>) -> Value {
+pub(super) fn as_json(yaml: &Yaml<'_>) -> Value {
     if let Some(mapping) = yaml.as_mapping() {
         let members =
             mapping.iter().map(|(key, value)| (key.as_str().unwrap().into(), as_json(value)));
@@ -80,7 +88,7 @@ fn the_worker_in_the_readme_listens_where_its_connector_asks_and_decides() {
     assert_eq!(replies.len(), 2);
     replies.iter().for_each(|reply| assert!(is_decision(reply), "{reply}"));
     let lines = worker.lines().filter(|line| !line.is_empty()).count();
-    assert_eq!(lines, 10, "it is announced as ten lines");
+    assert!(lines <= 16, "nobody reads {lines} lines to see how it works");
 }
 
 /// One row of a table in the document.
@@ -139,7 +147,7 @@ fn the_document_has_the_keys_and_defaults_of_the_schema_and_no_others() {
 #[test]
 fn the_defaults_of_the_schema_are_those_of_the_program() {
     let basic = json!([{"username": "a", "password_file": "b"}]);
-    let least = json!({"connectors": {"c": {
+    let least = json!({"events": {}, "connectors": {"c": {
         "protocol": "entra", "step": "before-create", "auth": {"basic": basic},
         "fallback": {"cached": {"by": ["email"]}},
     }}});
@@ -206,21 +214,5 @@ fn the_documented_protocols_are_those_of_the_program() {
         assert_eq!(row[2], steps.join(", "));
         let times = [protocol.caller_waits, protocol.default_deadline, protocol.deadline_max()];
         assert_eq!(row[3..], times.map(seconds), "{}", protocol.name);
-    }
-}
-
-#[test]
-fn what_is_documented_as_not_in_this_version_is_refused_by_both() {
-    let (validator, rows) = (validator("config"), rows("refused"));
-    assert_eq!(rows.len(), 1);
-    for (_, row) in rows {
-        let [path, value] = [&row[0], &row[1]].map(|cell| cell.trim_matches('`'));
-        let config = full_but(path, Some(serde_json::from_str(value).unwrap()));
-        assert!(!validator.is_valid(&config), "the schema accepts {path}");
-        let Err(error) = Config::parse(&config.to_string()) else { panic!("{path} is read") };
-        let texts: Vec<_> = error.0.iter().map(ToString::to_string).collect();
-        assert_eq!(texts.len(), 1, "{texts:?}");
-        assert!(texts[0].starts_with(&path.replace("NAME", "c")), "{texts:?}");
-        assert!(texts[0].contains("not supported by this version"), "{texts:?}");
     }
 }

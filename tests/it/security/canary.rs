@@ -25,10 +25,14 @@ use crate::support::{
     pki::connect_from,
     process::Serving,
     real::{Answer, config_at, get, read_answer, until, worker},
+    records::Records,
 };
 
 /// Stands in every claim, header, credential and reply.
 const CANARY: &str = "kanarienvogel";
+
+/// Where records of decisions go.
+const RECORDS: &str = "connector-events.decided";
 
 /// Every way in which it could come out.
 fn traces() -> Vec<String> {
@@ -71,8 +75,9 @@ async fn watch(server: &NatsServer) -> Arc<Mutex<Vec<u8>>> {
             let line = format!("{} {:?} {:?}\n", message.subject, message.reply, message.headers);
             let mut sink = sink.lock().await;
             sink.extend_from_slice(line.as_bytes());
-            // What is shared is sealed; what workers get and send are the claims themselves.
-            if message.subject.starts_with("$KV.") {
+            // What is shared is sealed, and records list no claims; what workers get and send are
+            // the claims themselves.
+            if message.subject.starts_with("$KV.") || message.subject.starts_with(RECORDS) {
                 sink.extend_from_slice(&message.payload);
             }
         }
@@ -95,6 +100,7 @@ async fn start() -> Site {
         jetstream.0.display()
     );
     let server = NatsServer::start_with(&config).await;
+    Records::start(&server).await;
     let (servers, callers) = (Authority::new("servers"), Authority::new("callers"));
     let folder = tls_folder(&servers.server(), &callers);
     for (name, text) in [
@@ -129,6 +135,7 @@ log: {level: trace}
 read_timeout: 500ms
 traces: {trust_incoming: true}
 trusted_proxies: [127.0.0.2]
+events: {}
 calls: {store: jetstream, hash_key_file: \"{folder}/hash-key\", encryption_key_files: [\"{folder}/seal-key\"]}";
     worker(&server, "connectors.>", |call| {
         let text = String::from_utf8_lossy(&call.payload).into_owned();
@@ -301,6 +308,7 @@ async fn nothing_that_callers_or_workers_send_comes_out_anywhere_but_where_it_be
             "$KV.connector_bridge_calls.",
             "$KV.connector_bridge_decisions.c.",
             "connectors.c.before-create",
+            RECORDS,
         ];
         wanted.iter().all(|subject| seen.contains(subject)).then_some(())
     })

@@ -14,13 +14,16 @@ use std::{
 use bytes::Bytes;
 use connector_bridge::{
     app::certificate_rules,
+    call::Watcher,
     clock,
     config::{CallStore, Config},
     domain::{
         call_id::CallId,
+        connector::Subject,
         reply::{CacheControl, Reply, ServiceError},
         shared::{Revision, UnixMicros},
     },
+    events::Events,
     http::{Endpoint, Front, connection::Progress, peer::Peer},
     inbox::{Arrival, Token},
     journal::Journal,
@@ -31,14 +34,16 @@ use connector_bridge::{
     secrets::Secrets,
     store::SharedCalls,
     traces::{Callers, Traces},
-    wire::{Message, NotSent, Store, StoreFault, Stored, Wire, Written},
+    wire::{
+        EventStream, Kept, Message, NotKept, NotSent, Store, StoreFault, Stored, Wire, Written,
+    },
 };
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::sync::{mpsc, watch};
 
-use super::fake_store::FakeStore;
+use super::{fake_store::FakeStore, fake_stream::FakeStream};
 
 /// What the worker does with a message.
 #[derive(Clone, Debug)]
@@ -77,6 +82,7 @@ pub(crate) struct ScriptedWire {
     connected: watch::Sender<bool>,
     arrivals: mpsc::UnboundedSender<(Token, Arrival)>,
     store: Arc<FakeStore>,
+    stream: FakeStream,
     is_dead: AtomicBool,
 }
 
@@ -165,6 +171,19 @@ impl Wire for ScriptedWire {
     }
 }
 
+impl EventStream for ScriptedWire {
+    async fn keep(
+        &self,
+        _: &Subject,
+        id: &str,
+        json: Bytes,
+        end: Instant,
+    ) -> Result<Kept, NotKept> {
+        assert!(self.is_connected(), "nothing is published while disconnected");
+        self.stream.keep(id, &json, end).await
+    }
+}
+
 fn replies(text: &'static str, cache_control: CacheControl) -> Arrival {
     let payload = Bytes::from_static(text.as_bytes());
     Arrival::Reply(Reply { payload, cache_control, service_error: None })
@@ -175,6 +194,8 @@ pub(crate) struct Bridge {
     pub(crate) front: Arc<Front<ScriptedWire>>,
     pub(crate) metrics: Metrics,
     pub(crate) lanes: Vec<Arc<Lane>>,
+    /// Where the configuration has `events`.
+    pub(crate) events: Option<Events<ScriptedWire>>,
 }
 
 /// An answer as the caller gets it.
@@ -233,6 +254,7 @@ impl Bridge {
             connected: watch::Sender::new(true),
             arrivals,
             store: Arc::clone(store),
+            stream: FakeStream::new(),
             is_dead: AtomicBool::new(false),
         };
         let wire = Arc::new(wire);
@@ -241,6 +263,9 @@ impl Bridge {
         let shared = (config.calls.store == CallStore::Jetstream).then(|| {
             let keys = Arc::clone(&secrets.seal_keys);
             SharedCalls::new(Arc::clone(&wire), window, keys, metrics.clone())
+        });
+        let events = config.events.clone().map(|rules| {
+            Events::new(Arc::clone(&wire), rules, "pod-1".to_owned(), metrics.clone())
         });
         let pipeline = Arc::new(Pipeline::new(wire, memory, shared));
         let keeper = Arc::clone(&pipeline);
@@ -259,6 +284,7 @@ impl Bridge {
             let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
             (lane.connector.name.as_str().into(), endpoint)
         });
+        let watcher = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
         let front = Front {
             pipeline,
             endpoints: endpoints.collect(),
@@ -269,10 +295,10 @@ impl Bridge {
             read_timeout: config.read_timeout,
             scheme: "http",
             traces: Traces::new(None, Callers::AreLinked),
+            watchers: events.clone().map(watcher).into_iter().collect(),
             journal: Journal::default(),
-            watchers: Vec::new(),
         };
-        Self { front: Arc::new(front), metrics, lanes }
+        Self { front: Arc::new(front), metrics, lanes, events }
     }
 
     /// Posts claims to the connector `c` and hears the answer, which is thereby delivered.
@@ -336,6 +362,11 @@ impl Bridge {
     /// The attempts of the messages that the worker got so far.
     pub(crate) fn attempts(&self) -> Vec<u32> {
         self.got().iter().map(|got| got.attempt).collect()
+    }
+
+    /// The stream that keeps records of decisions.
+    pub(crate) fn stream(&self) -> &FakeStream {
+        &self.wire().stream
     }
 
     /// From now on nothing that it does reaches anyone.

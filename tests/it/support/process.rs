@@ -37,6 +37,17 @@ pub(crate) fn example(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/workers").join(file)
 }
 
+/// Runs a statement at an SQLite database and returns its rows as JSON.
+pub(crate) fn sql(database: &Path, statement: &str) -> String {
+    const RUN: &str = "import json, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=20)
+with db:
+    print(json.dumps(db.execute(sys.argv[2]).fetchall()))";
+    let output = python().args(["-c", RUN]).arg(database).arg(statement).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// Runs the bridge's binary to its end.
 pub(crate) async fn run(arguments: &[&str]) -> Ended {
     Program::start(arguments).ended().await

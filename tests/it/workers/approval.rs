@@ -1,4 +1,4 @@
-//! `examples/workers/deduplicate-python`: whatever comes, one effect per call id.
+//! `examples/workers/approval-python`: whatever comes, one effect per call id.
 
 use std::{
     path::PathBuf,
@@ -9,7 +9,7 @@ use async_nats::{Client, HeaderMap, Message};
 use futures_util::{StreamExt, future::join_all};
 
 use crate::support::{
-    process::{Program, example, python},
+    process::{Program, example, python, run, sql},
     real::{Answer, Bridge, Folder, NatsServer, SOON, until},
 };
 
@@ -25,6 +25,7 @@ enum Copy {
 }
 
 const DIES: &str = "import os, signal, sys, runpy
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
 from nats.micro.request import Request
 Request.respond = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 runpy.run_path(sys.argv[1], run_name='__main__')";
@@ -58,7 +59,7 @@ impl Workers {
             }
         }
         command
-            .arg(example("deduplicate-python/worker.py"))
+            .arg(example("approval-python/worker.py"))
             .env("NATS_URL", self.server.url())
             .env("DATABASE", self.database());
         self.copies.push(Program::spawn(command));
@@ -82,7 +83,7 @@ impl Workers {
     async fn asked(&self) -> Vec<u64> {
         let inbox = self.client.new_inbox();
         let mut replies = self.client.subscribe(inbox.clone()).await.unwrap();
-        let question = "$SRV.STATS.deduplicate";
+        let question = "$SRV.STATS.approval";
         self.client.publish_with_reply(question, inbox, "".into()).await.unwrap();
         let mut asked = Vec::new();
         let moment = Duration::from_millis(200);
@@ -100,21 +101,14 @@ impl Workers {
         let reply = self.client.request_with_headers(
             SUBJECT,
             headers(call_id, attempt, SystemTime::now() + SOON),
-            CLAIMS.into(),
+            claims_of(call_id).into(),
         );
         decision(&reply.await.unwrap())
     }
 
     /// Runs a statement at the database and returns its rows as JSON.
     fn sql(&self, statement: &str) -> String {
-        const RUN: &str = "import json, sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=20)
-with db:
-    print(json.dumps(db.execute(sys.argv[2]).fetchall()))";
-        let output =
-            python().args(["-c", RUN]).arg(self.database()).arg(statement).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        sql(&self.database(), statement)
     }
 
     /// How many effects there are, and for how many calls.
@@ -124,8 +118,13 @@ with db:
         assert_eq!(effects, format!("[[{calls}, {calls}]]"));
     }
 
-    fn approve(&self) {
-        self.sql("UPDATE requests SET status = 'approved'");
+    /// Approves a request as people do.
+    #[track_caller]
+    fn approve(&self, email: &str) {
+        let mut command = python();
+        command.arg(example("approval-python/approvals.py")).args(["approve", email]);
+        let output = command.env("DATABASE", self.database()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// A replica of the bridge, which remembers for itself.
@@ -136,8 +135,14 @@ with db:
     }
 }
 
+/// Claims of a person for each call, since one person has one request.
+fn claims_of(call_id: &str) -> String {
+    format!(r#"{{"email":"{call_id}@example.com"}}"#)
+}
+
 fn headers(call_id: &str, attempt: u32, deadline: SystemTime) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    headers.insert("Connector-Step", "before-create");
     headers.insert("Connector-Call-Id", call_id);
     headers.insert("Connector-Attempt", attempt.to_string());
     let deadline = humantime::format_rfc3339_millis(deadline).to_string();
@@ -174,7 +179,7 @@ async fn attempt_1_decides_anew_and_attempt_2_gets_the_stored_decision_with_one_
     let workers = Workers::start([Copy::AsItIs, Copy::AsItIs]).await;
     let first = workers.ask("a", 1).await;
     assert!(first.contains(WAITING), "{first}");
-    workers.approve();
+    workers.approve("a@example.com");
     assert_eq!(workers.ask("a", 2).await, first);
     let anew = workers.ask("a", 1).await;
     assert_eq!(anew, r#"{"action":"Continue"}"#);
@@ -200,7 +205,7 @@ async fn after_the_deadline_nothing_is_started_but_a_stored_decision_is_sent() {
         let (reply, headers) = (format!("{inbox}.{to}"), headers(call_id, attempt, deadline));
         let client = &workers.client;
         client
-            .publish_with_reply_and_headers(SUBJECT, reply, headers, CLAIMS.into())
+            .publish_with_reply_and_headers(SUBJECT, reply, headers, claims_of(call_id).into())
             .await
             .unwrap();
     };
@@ -260,7 +265,7 @@ async fn a_copy_that_dies_between_effect_and_reply_leaves_its_decision_to_the_ot
     workers.assert_one_effect_for_each_of(1);
 
     // Who decides anew now would decide otherwise.
-    workers.approve();
+    workers.approve("ada@example.com");
     workers.add(Copy::AsItIs);
     workers.until_listening(1).await;
     let retry = post(&bridge).await;
@@ -282,12 +287,13 @@ async fn a_copy_that_is_told_to_stop_decides_what_it_has_and_exits_with_0() {
     let copy = workers.copies.remove(0);
     copy.signal("STOP");
     // Together more than the worker takes from its socket at once.
-    let claims = format!(r#"{{"email":"ada@example.com","note":"{}"}}"#, "x".repeat(8_192));
+    let note = "x".repeat(8_192);
     for call in 0..200 {
+        let claims = format!(r#"{{"email":"{call}@example.com","note":"{note}"}}"#);
         let headers = headers(&format!("{call}"), 1, SystemTime::now() + SOON);
         let client = &workers.client;
         client
-            .publish_with_reply_and_headers(SUBJECT, inbox.clone(), headers, claims.clone().into())
+            .publish_with_reply_and_headers(SUBJECT, inbox.clone(), headers, claims.into())
             .await
             .unwrap();
     }
@@ -302,4 +308,13 @@ async fn a_copy_that_is_told_to_stop_decides_what_it_has_and_exits_with_0() {
     let ended = copy.ended().await;
     assert_eq!((ended.code, &*ended.err), (Some(0), ""), "{ended:?}");
     workers.assert_one_effect_for_each_of(200);
+}
+
+#[tokio::test]
+async fn it_passes_a_check_from_outside() {
+    let workers = Workers::start([Copy::AsItIs, Copy::AsItIs]).await;
+    let url = workers.server.url();
+    let ended = run(&["worker-check", SUBJECT, "--server", &url, "--burst", "20"]).await;
+    assert_eq!((ended.code, &*ended.err), (Some(0), ""), "{}", ended.out);
+    assert!(ended.out.contains("services with an endpoint on the subject: 2"), "{}", ended.out);
 }

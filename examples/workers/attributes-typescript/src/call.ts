@@ -1,0 +1,34 @@
+import type { Claims } from "./attributes.js";
+
+/** What is to be decided. */
+export interface Call {
+  readonly id: string;
+  readonly attempt: number;
+  readonly deadline: Date;
+  /** Names the trace that the bridge has begun. */
+  readonly traceId: string | undefined;
+  readonly claims: Claims;
+}
+
+/** Reads a message. Throws where it is no call that can be decided; what it throws quotes no claim. */
+export function readCall(header: (name: string) => string, payload: string): Call {
+  const deadline = new Date(header("Connector-Deadline"));
+  const attempt = Number(header("Connector-Attempt"));
+  if (Number.isNaN(deadline.getTime()) || !Number.isInteger(attempt) || attempt < 1) {
+    throw new TypeError("the headers are not those of a call");
+  }
+  return { id: header("Connector-Call-Id"), attempt, deadline, traceId: traceIdOf(header("traceparent")), claims: readClaims(payload) };
+}
+
+function readClaims(payload: string): Claims {
+  const claims: unknown = JSON.parse(payload);
+  if (typeof claims !== "object" || claims === null || Array.isArray(claims)) {
+    throw new TypeError("the claims are not an object");
+  }
+  return claims as Claims;
+}
+
+/** W3C Trace Context: version, trace id, parent id and flags, with hyphens between them. */
+function traceIdOf(traceparent: string): string | undefined {
+  return /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/u.exec(traceparent)?.[1];
+}

@@ -1,0 +1,82 @@
+/**
+ * Tidies what people typed when they sign up: a NATS service that replaces claims. It has no effects
+ * beside its reply, and the same claims always give the same reply; so a call that comes twice needs
+ * nothing remembered.
+ */
+
+import { setTimeout } from "node:timers/promises";
+
+import { Svcm, type ServiceMsg } from "@nats-io/services";
+import { connect, type NatsConnection } from "@nats-io/transport-node";
+
+import { overwrite } from "./attributes.js";
+import { readCall, type Call } from "./call.js";
+
+const NATS_URL = process.env["NATS_URL"] ?? "nats://127.0.0.1:4222";
+const SUBJECT = process.env["SUBJECT"] ?? "connectors.tidy-attributes.before-create";
+const PHONE_ATTRIBUTE = process.env["PHONE_ATTRIBUTE"] ?? "Phone";
+
+/** How long the end may take. */
+const DRAIN_MS_MAX = 10_000;
+
+/** One JSON object a line, for machines. Never a claim: they are personal data. */
+function log(level: "info" | "error", message: string, fields: Record<string, unknown> = {}): void {
+  console.log(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }));
+}
+
+function handle(message: ServiceMsg): void {
+  let call: Call | undefined;
+  try {
+    call = readCall((name) => message.headers?.get(name) ?? "", message.string());
+    const known = { call_id: call.id, attempt: call.attempt, trace_id: call.traceId };
+    if (new Date() >= call.deadline) {
+      log("info", "too late to start", known);
+      return;
+    }
+    const claims = overwrite(call.claims, PHONE_ATTRIBUTE);
+    message.respond(JSON.stringify({ ...claims, action: "Continue" }));
+    log("info", "decided", { ...known, overwritten: Object.keys(claims).length });
+  } catch (error) {
+    // The text of an error may quote claims, its name does not.
+    log("error", "cannot decide", { error: error instanceof Error ? error.name : typeof error, trace_id: call?.traceId });
+    message.respondError(500, "cannot decide");
+  }
+}
+
+/** Takes no new calls, and decides those that are here; where NATS is away, there are none. */
+async function leave(nc: NatsConnection): Promise<void> {
+  const timeUp = setTimeout(DRAIN_MS_MAX, undefined, { ref: false });
+  await Promise.race([Promise.allSettled([nc.drain()]), timeUp]);
+  await nc.close();
+}
+
+async function main(): Promise<void> {
+  // Comes back however long NATS was away, and within the 500 ms that the bridge waits for a worker.
+  const nc = await connect({ servers: NATS_URL, name: "attributes", maxReconnectAttempts: -1, reconnectTimeWait: 200 });
+  const service = await new Svcm(nc).add({ name: "attributes", version: "1.0.0", queue: "workers" });
+  service.addEndpoint("decide", {
+    subject: SUBJECT,
+    handler: (error, message) => {
+      if (error === null) {
+        handle(message);
+      }
+    },
+  });
+  log("info", "listening", { subject: SUBJECT });
+  let isLeaving = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      isLeaving = true;
+      void leave(nc);
+    });
+  }
+  const error = await service.stopped;
+  if (!isLeaving) {
+    throw error ?? new Error("the connection is closed"); // as where a right is missing
+  }
+}
+
+main().catch((error: unknown) => {
+  log("error", "stopped", { error: error instanceof Error ? error.message : typeof error });
+  process.exit(1);
+});

@@ -1,0 +1,257 @@
+//! `examples/events/audit-python`: one row for each decision, and a notification at least once.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use async_nats::{HeaderMap, jetstream};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::support::{
+    process::{Program, python, sql},
+    real::{Bridge, Folder, NatsServer, until, worker},
+    records::{JETSTREAM, Records},
+};
+
+const CONNECTOR: &str = "  c: {protocol: entra, step: before-create, auth: none, grace: 1s}\n";
+
+/// What a webhook does with a notification.
+#[derive(Clone, Copy)]
+enum Says {
+    Status(u16),
+    /// Takes it and keeps silent.
+    Nothing,
+}
+
+/// A notification: its id, and its body.
+type Notification = (String, Value);
+
+/// Hears notifications.
+struct Webhook {
+    port: u16,
+    heard: Arc<Mutex<Vec<Notification>>>,
+}
+
+impl Webhook {
+    /// Does this with the first, the second, and so on; the last again and again.
+    async fn start(script: &[Says]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard: Arc<Mutex<Vec<Notification>>> = Arc::default();
+        let (sink, mut script) = (Arc::clone(&heard), script.to_vec());
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let notification = hear(&mut stream).await;
+                sink.lock().unwrap().push(notification);
+                match if script.len() > 1 { script.remove(0) } else { script[0] } {
+                    Says::Status(status) => {
+                        let answer = format!(
+                            "HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                        );
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                    Says::Nothing => silent.push(stream),
+                }
+            }
+        });
+        Self { port, heard }
+    }
+
+    fn heard(&self) -> Vec<Notification> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+async fn hear(stream: &mut TcpStream) -> Notification {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let header = |name: &str| {
+        let found = head.lines().find_map(|line| {
+            line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        });
+        found.unwrap_or_else(|| panic!("{name} is not in {head}")).1.to_owned()
+    };
+    assert_eq!(header("Content-Type"), "application/cloudevents+json");
+    let mut body = vec![0; header("Content-Length").parse().unwrap()];
+    stream.read_exact(&mut body).await.unwrap();
+    (header("Idempotency-Key"), serde_json::from_slice(&body).unwrap())
+}
+
+/// Where the subscriber has the rights of its README and no others, and everybody else has all.
+async fn server() -> NatsServer {
+    let readme =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/events/audit-python/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let user = readme.split_once("```conf\n").unwrap().1.split_once("```").unwrap().0;
+    let config = format!(
+        "{JETSTREAM}\nno_auth_user: all\nauthorization {{ users = [\n{{user: all, password: all}}\n{user}\n] }}\nlogfile: \"{{folder}}/log\"\n"
+    );
+    NatsServer::start_in(Folder::new(), &config, &[("AUDIT_PASSWORD", "secret")]).await
+}
+
+/// The subscriber, its database and what it reads.
+struct Audit {
+    server: NatsServer,
+    records: Records,
+    bridge: Bridge,
+    webhook: Webhook,
+    folder: Folder,
+}
+
+impl Audit {
+    async fn with(script: &[Says]) -> Self {
+        let server = server().await;
+        let records = Records::start(&server).await;
+        let bridge = Bridge::start_with(&server, "events: {claims: [email]}", CONNECTOR).await;
+        let (bridge, webhook) = (bridge.connected().await, Webhook::start(script).await);
+        Self { server, records, bridge, webhook, folder: Folder::new() }
+    }
+
+    fn run(&self) -> Program {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/events/audit-python");
+        let mut command = python();
+        command
+            .arg(folder.join("audit.py"))
+            .env("NATS_URL", self.server.url().replace("//", "//audit:secret@"))
+            .env("DATABASE", self.folder.0.join("audit.db"))
+            .env("WEBHOOK", format!("http://127.0.0.1:{}/hook", self.webhook.port))
+            .env("ACK_WAIT", "2");
+        Program::spawn(command)
+    }
+
+    async fn post(&self, person: &str) {
+        let claims = format!(r#"{{"email":"{person}@example.com"}}"#);
+        let answer = self.bridge.post("c", &claims).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Something that is no record, or one that is there.
+    async fn publish(&self, headers: HeaderMap, payload: &str) {
+        let context = jetstream::new(self.server.client().await);
+        let subject = "connector-events.decided";
+        let sent = context.publish_with_headers(subject, headers, payload.to_owned().into()).await;
+        sent.unwrap().await.unwrap();
+    }
+
+    /// Waits until the table is so: for each row, who was answered what by whom, and how far its
+    /// notification is.
+    async fn until_rows(&self, program: &Program, wanted: Value) {
+        const ROWS: &str = "SELECT json_extract(record, '$.data.claims.email'), action, source, reason, notification FROM records ORDER BY answered, id";
+        let database = self.folder.0.join("audit.db");
+        until(&wanted.to_string(), async || {
+            assert!(program.is_running(), "{}", program.err());
+            if !database.exists() || sql(&database, "SELECT name FROM sqlite_master") == "[]" {
+                return None;
+            }
+            let rows: Value = serde_json::from_str(&sql(&database, ROWS)).ok()?;
+            (rows == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until nothing more is to come to the subscriber.
+    async fn until_done(&self) {
+        let context = jetstream::new(self.server.client().await);
+        let stream = context.get_stream("CONNECTOR_EVENTS").await.unwrap();
+        until("all is acknowledged", async || {
+            let info = stream.consumer_info("audit").await.ok()?;
+            (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn each_decision_is_one_row_and_who_was_not_let_in_is_told_of_once() {
+    let audit = Audit::with(&[Says::Status(204)]).await;
+    let program = audit.run();
+    let _worker = worker(&audit.server, "connectors.c.before-create", |call| {
+        let text = String::from_utf8_lossy(&call.payload).into_owned();
+        let blocked = r#"{"action":"ShowBlockPage","userMessage":"No."}"#;
+        Some(if text.contains("eve") { blocked } else { r#"{"action":"Continue"}"# }.to_owned())
+    })
+    .await;
+    audit.post("ada").await;
+    audit.post("eve").await;
+    audit.post("eve").await;
+    let rows = json!([
+        ["ada@example.com", "continue", "worker", null, "none"],
+        ["eve@example.com", "show_block_page", "worker", null, "sent"],
+    ]);
+    audit.until_rows(&program, rows.clone()).await;
+    // A record that is there already, which JetStream does not know as such, and what is no record.
+    let records = audit.records.until(2).await;
+    audit.publish(HeaderMap::new(), &records[1].text).await;
+    for poison in [
+        "kanarienvogel",
+        "[]",
+        r#"{"type":"connector-bridge.call.answered","id":7,"data":{}}"#,
+        r#"{"type":"other"}"#,
+    ] {
+        audit.publish(HeaderMap::new(), poison).await;
+    }
+    audit.until_done().await;
+    audit.until_rows(&program, rows).await;
+    let [(id, notification)] = &audit.webhook.heard()[..] else { panic!("once") };
+    assert_eq!(
+        (id.as_str(), notification),
+        (records[1].event["id"].as_str().unwrap(), &records[1].event)
+    );
+    program.signal("TERM");
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(ended.err.matches("is no record of a decision").count(), 4, "{}", ended.err);
+    assert!(!ended.err.contains("kanarienvogel") && !ended.err.contains("eve@"), "{}", ended.err);
+    let log = String::from_utf8(audit.server.file("log")).unwrap();
+    assert!(!log.contains("iolation"), "its rights are enough: {log}");
+}
+
+#[tokio::test]
+async fn a_notification_is_sent_until_the_webhook_takes_it_and_not_where_it_never_will() {
+    let audit = Audit::with(&[Says::Status(503), Says::Status(200), Says::Status(410)]).await;
+    let program = audit.run();
+    audit.post("ada").await;
+    let row = |person: &str, notification: &str| {
+        json!([
+            format!("{person}@example.com"),
+            "show_block_page",
+            "default",
+            "no_responders",
+            notification
+        ])
+    };
+    audit.until_rows(&program, json!([row("ada", "sent")])).await;
+    assert_eq!(audit.webhook.heard().len(), 2);
+    assert_eq!(audit.webhook.heard()[0], audit.webhook.heard()[1], "the same id again");
+    audit.post("eve").await;
+    audit.until_rows(&program, json!([row("ada", "sent"), row("eve", "refused")])).await;
+    audit.until_done().await;
+    assert_eq!(audit.webhook.heard().len(), 3);
+}
+
+#[tokio::test]
+async fn what_a_killed_subscriber_had_in_hand_comes_again() {
+    let audit = Audit::with(&[Says::Nothing, Says::Status(200)]).await;
+    let first = audit.run();
+    audit.post("ada").await;
+    until("it is about to notify", async || (audit.webhook.heard().len() == 1).then_some(())).await;
+    first.signal("KILL");
+    first.ended().await;
+    let second = audit.run();
+    let row = json!(["ada@example.com", "show_block_page", "default", "no_responders", "sent"]);
+    audit.until_rows(&second, json!([row])).await;
+    audit.until_done().await;
+    let [(first, _), (again, _)] = &audit.webhook.heard()[..] else { panic!("twice") };
+    assert_eq!(first, again);
+}
