@@ -127,6 +127,8 @@ class Desk:
         return self
 
     def picture(self, name: str) -> None:
+        # What sticks to the top of a window belongs to the top of a picture.
+        self.page.evaluate("scrollTo(0, 0)")
         self.page.screenshot(path=self.browser.pictures / f"{name}.png", full_page=True)
 
     def numbers(self) -> int:

@@ -15,7 +15,7 @@ OUTCOMES = [
     ("sign-up", "The caller does not know the password", ["Something went wrong", "What it would log", "HTTP 401"], ["turned away", "HTTP 401", "Nothing reached NATS"]),
     ("sign-up", "A key stands twice: the bridge refuses to guess", ["Something went wrong", "HTTP 422"], ["turned away", "HTTP 422", "Nothing reached NATS"]),
     ("nobody-listens", "No worker is there", ["We could not check your request."], ["block page", "from default", "no worker listened"]),
-    ("prefill", "The worker fills in the form", ["Create your account", "Display name filled in", "Tier filled in"], ["continue", "from worker"]),
+    ("prefill", "The worker fills in the form", ["Create your account", "Display name filled in", "Tier filled in"], ["continue", "HTTP 200"]),
     ("prefill", "The worker blocks before there is a form", ["You cannot sign up"], ["block page"]),
     ("token", "The worker adds a claim to the token", ["Signed in", "gold"], ["continue", "from worker"]),
     ("token", "The worker blocks where no block page exists: no token", ["Something went wrong", "HTTP 503"], ["block page", "HTTP 503"]),

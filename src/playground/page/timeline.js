@@ -4,7 +4,7 @@
 import { el, milliseconds, seconds } from "./elements.js";
 
 // Points that are nearer to each other than this share of the scale are not numbered twice.
-const NEAR = 0.03;
+const NEAR = 0.055;
 
 // All that happened, in its order. `at` is milliseconds since the caller began.
 export function points(request) {

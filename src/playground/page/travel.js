@@ -15,11 +15,13 @@ export function showPlay(play) {
     return timeline(request, play, now, index === 0 && play.tries.length > 1 ? "Request 1" : title);
   }));
   fill(byId("result"), play.over && last ? summary(play) : null);
-  // What was closed stays closed.
-  const closed = new Set([...byId("exchange").querySelectorAll("details:not([open])")].map((details) => details.dataset.key));
+  // What was opened or closed stays as it is.
+  const were = new Map([...byId("exchange").querySelectorAll("details")].map((details) => [details.dataset.key, details.open]));
   fill(byId("exchange"), play.tries.map((request, index) =>
     el("div", { class: "exchange" }, cards(request, play.tries.length > 1 ? index + 1 : null))));
-  for (const details of byId("exchange").querySelectorAll("details")) details.open = !closed.has(details.dataset.key);
+  for (const details of byId("exchange").querySelectorAll("details")) {
+    if (were.has(details.dataset.key)) details.open = were.get(details.dataset.key);
+  }
 }
 
 export function clear() {
@@ -52,9 +54,10 @@ function cards(request, number) {
     [code([request.request.line, ...lines(request.request.headers)].join("\n")), body(request.request.body)])];
   const messages = noted ? noted.messages : [];
   messages.forEach((message, index) => {
-    const name = messages.length > 1 ? `NATS message${of}.${index + 1}` : `NATS message${of}`;
+    const name = index > 0 ? `NATS message${of}, sent again` : `NATS message${of}`;
+    // One that is sent again differs in its times alone.
     found.push(card(`message${of}.${index}`, name, message.result ? `bridge → worker: ${message.result}` : "bridge → worker", [
-      el("p", { class: "subject" }, message.subject), code(lines(message.headers).join("\n")), body(message.payload)]));
+      el("p", { class: "subject" }, message.subject), code(lines(message.headers).join("\n")), body(message.payload)], index === 0));
   });
   if (noted && noted.end && messages.length === 0) {
     found.push(card(`message${of}`, `NATS message${of}`, "none was sent", [el("p", { class: "note" }, noted.why || "")]));
@@ -78,8 +81,8 @@ function cards(request, number) {
   return found;
 }
 
-function card(key, title, way, content) {
-  return el("details", { class: "card", open: true, "data-key": key },
+function card(key, title, way, content, open = true) {
+  return el("details", { class: "card", open, "data-key": key },
     el("summary", {}, el("b", {}, title), " ", el("span", {}, way)), content);
 }
 
