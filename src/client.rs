@@ -9,7 +9,7 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body::Body;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -95,6 +95,15 @@ impl Connection {
     where
         B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
+        self.carry(request.map(BodyExt::boxed_unsync), answer_bytes_max).await
+    }
+
+    /// The same, whatever the body is: what speaks HTTP is large, and stands in the program once.
+    async fn carry(
+        self,
+        request: Request<UnsyncBoxBody<Bytes, Infallible>>,
+        answer_bytes_max: usize,
+    ) -> Result<Response<Bytes>, NoAnswer> {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(self.stream)).await?;
         // Ends with this exchange: a time-out leaves no connection behind.

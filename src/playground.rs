@@ -19,21 +19,21 @@ use std::{
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path, Request, State},
+    body::{Body, to_bytes},
+    extract::{Request, State},
     http::{
-        HeaderMap, StatusCode, Uri,
+        HeaderMap, Method, StatusCode,
         header::{CONTENT_TYPE, HeaderName},
     },
-    middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
 };
-use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 pub use self::faults::{Faults, NatsFault, WorkerFault};
 use self::{
+    guard::Stranger,
     play::{Credentials, Play, Wanted},
     plays::Plays,
 };
@@ -160,48 +160,69 @@ fn near(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// All paths.
+/// All paths. The page's files are for whoever is led here; what is below `/api/` is for the page's
+/// own code and nobody else.
 pub fn router(playground: Arc<Playground>) -> Router {
-    let api = Router::new()
-        .route("/api/about", get(about))
-        .route("/api/live", get(live))
-        .route("/api/plays", axum::routing::post(begin))
-        .route("/api/plays/{token}", get(look))
-        .route("/api/faults", axum::routing::put(set_faults))
-        .layer(DefaultBodyLimit::max(POSTED_BYTES_MAX))
-        .layer(middleware::from_fn(only_the_page));
-    Router::new()
-        .merge(api)
-        .fallback(file)
-        .layer(middleware::from_fn(guarded))
-        .with_state(playground)
+    Router::new().fallback(serve).with_state(playground)
 }
 
-/// Every request: the name of this machine, no other origin, and what browsers are told.
-async fn guarded(request: Request, next: Next) -> Response {
-    let mut response = match guard::may_look(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(stranger) => (StatusCode::FORBIDDEN, stranger.text()).into_response(),
-    };
+/// Every request, and what browsers are told with every answer.
+async fn serve(State(playground): State<Arc<Playground>>, request: Request) -> Response {
+    let answered = route(&playground, request).await;
+    let mut response = answered
+        .unwrap_or_else(|stranger| (StatusCode::FORBIDDEN, stranger.text()).into_response());
     page::guard(response.headers_mut());
     response
 }
 
-/// What is not a file: the page's own code and nobody else.
-async fn only_the_page(request: Request, next: Next) -> Response {
-    match guard::may_act(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(stranger) => (StatusCode::FORBIDDEN, stranger.text()).into_response(),
-    }
+async fn route(playground: &Playground, request: Request) -> Result<Response, Stranger> {
+    let (head, body) = request.into_parts();
+    guard::may_look(&head.headers)?;
+    let Some(path) = head.uri.path().strip_prefix("/api/") else {
+        return Ok(file(head.uri.path(), &head.method));
+    };
+    guard::may_act(&head.headers)?;
+    let reads = head.method == Method::GET;
+    Ok(match path {
+        "about" if reads => about(playground),
+        "live" if reads => live(playground),
+        "plays" if head.method == Method::POST => match posted(&head.headers, body).await {
+            Ok(wanted) => begin(playground, wanted),
+            Err(refused) => refused,
+        },
+        "faults" if head.method == Method::PUT => match posted(&head.headers, body).await {
+            Ok(wanted) => set_faults(playground, wanted),
+            Err(refused) => refused,
+        },
+        "about" | "live" | "plays" | "faults" => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        _ => match path.strip_prefix("plays/") {
+            Some(token) if reads => look(playground, token),
+            Some(_) => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        },
+    })
 }
 
-async fn file(uri: Uri, method: axum::http::Method) -> Response {
-    let file = page::FILES.iter().find(|file| file.path == uri.path());
-    match (file, method == axum::http::Method::GET || method == axum::http::Method::HEAD) {
-        (Some(file), true) => ([(CONTENT_TYPE, file.media_type)], file.text).into_response(),
-        (Some(_), false) => StatusCode::METHOD_NOT_ALLOWED.into_response(),
-        (None, _) => StatusCode::NOT_FOUND.into_response(),
+fn file(path: &str, method: &Method) -> Response {
+    let Some(file) = page::FILES.iter().find(|file| file.path == path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if method != Method::GET && method != Method::HEAD {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
+    ([(CONTENT_TYPE, file.media_type)], file.text).into_response()
+}
+
+/// What the page has posted, or what it is told instead.
+async fn posted<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Response> {
+    if headers.get(CONTENT_TYPE).is_none_or(|value| value != JSON) {
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not JSON"));
+    }
+    let Ok(body) = to_bytes(body, POSTED_BYTES_MAX).await else {
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "too large"));
+    };
+    serde_json::from_slice(&body)
+        .map_err(|_| refuse(StatusCode::UNPROCESSABLE_ENTITY, "not what is read here"))
 }
 
 fn answer(value: &Value) -> Response {
@@ -214,9 +235,8 @@ fn refuse(status: StatusCode, text: &'static str) -> Response {
 }
 
 /// What does not change: the connectors, and claims to begin with.
-async fn about(State(playground): State<Arc<Playground>>) -> Response {
-    let connectors: Vec<Value> =
-        playground.doors.iter().map(|door| of(&playground, door)).collect();
+fn about(playground: &Playground) -> Response {
+    let connectors: Vec<Value> = playground.doors.iter().map(|door| of(playground, door)).collect();
     answer(&json!({
         "version": crate::VERSION,
         "connectors": connectors,
@@ -262,7 +282,7 @@ fn shows(door: &Door) -> Value {
 }
 
 /// What changes: the state of the bridge, and the last calls.
-async fn live(State(playground): State<Arc<Playground>>) -> Response {
+fn live(playground: &Playground) -> Response {
     let calls: Vec<Value> = playground.journal.last().iter().map(view::line).collect();
     answer(&json!({
         "status": playground.admin.status(),
@@ -271,22 +291,8 @@ async fn live(State(playground): State<Arc<Playground>>) -> Response {
     }))
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value == JSON)
-}
-
 /// Begins a play, and says under which token it can be looked at.
-async fn begin(
-    State(playground): State<Arc<Playground>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if !is_json(&headers) {
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not JSON");
-    }
-    let Ok(wanted) = serde_json::from_slice::<Wanted>(&body) else {
-        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "not a play");
-    };
+fn begin(playground: &Playground, wanted: Wanted) -> Response {
     let Some(door) = playground.door(&wanted.connector) else {
         return refuse(StatusCode::NOT_FOUND, "there is no such connector");
     };
@@ -301,27 +307,17 @@ async fn begin(
     }
 }
 
-async fn look(State(playground): State<Arc<Playground>>, Path(token): Path<String>) -> Response {
-    let play = playground.plays.get(&token);
+fn look(playground: &Playground, token: &str) -> Response {
+    let play = playground.plays.get(token);
     match play.as_ref().and_then(|play| Some((play, playground.door(&play.wanted.connector)?))) {
         Some((play, door)) => answer(&view::play(play, &door.lane.connector)),
         None => refuse(StatusCode::NOT_FOUND, "this play is over and forgotten"),
     }
 }
 
-async fn set_faults(
-    State(playground): State<Arc<Playground>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+fn set_faults(playground: &Playground, wanted: Faults) -> Response {
     let Some(faults) = &playground.extras.faults else {
         return refuse(StatusCode::NOT_FOUND, "only the demo breaks things");
-    };
-    if !is_json(&headers) {
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not JSON");
-    }
-    let Ok(wanted) = serde_json::from_slice::<Faults>(&body) else {
-        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "not faults");
     };
     faults.send_replace(wanted);
     answer(&json!({"faults": wanted}))

@@ -26,6 +26,10 @@ const PIECES: u32 = 10;
 /// The longest time that can be asked for, in milliseconds: more than any caller waits.
 const MS_MAX: u64 = 30_000;
 
+/// How soon a person presses the button again: sooner than anybody can, but not before the bridge
+/// knows that its answer was delivered.
+const PRESSES_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
 /// How the caller behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -126,6 +130,7 @@ impl Play {
             }
             Manner::Resubmit => {
                 self.as_documented(journal).await;
+                clock::sleep_until(clock::now() + PRESSES_AGAIN_AFTER).await;
                 self.as_documented(journal).await;
             }
         }

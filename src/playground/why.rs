@@ -1,7 +1,11 @@
 //! In words for people: why a request ended as it did.
 
 use crate::{
-    domain::outcome::{Reason, Source},
+    domain::{
+        decision::Action,
+        outcome::{Reason, Source},
+        problem::Problem,
+    },
     journal::{Ended, Page},
     metrics::CallResult,
 };
@@ -9,15 +13,17 @@ use crate::{
 /// Why this came of a request. `None` while it has no end, and where a worker simply decided.
 pub(super) fn why(page: &Page) -> Option<String> {
     let (_, ended) = page.ended.as_ref()?;
-    let (source, reason) = match ended {
+    let (status, source, reason, action) = match *ended {
         Ended::Refused { code, .. } => return Some(refused(code).to_owned()),
-        Ended::Answered { source, reason, .. } => (*source, *reason),
+        Ended::Answered { status, source, reason, action } => (status, source, reason, action),
     };
-    let told: Vec<&str> =
-        [page.found.and_then(found), reason.map(fallback), told_by(source, reason)]
-            .into_iter()
-            .flatten()
-            .collect();
+    let told = [
+        page.found.and_then(found),
+        reason.map(fallback),
+        told_by(source, reason),
+        action.filter(|_| status == Problem::NO_DECISION.status).and_then(unsaid),
+    ];
+    let told: Vec<&str> = told.into_iter().flatten().collect();
     (!told.is_empty()).then(|| told.join(" "))
 }
 
@@ -72,6 +78,17 @@ fn fallback(reason: Reason) -> &'static str {
             "Fallback: a claim that the connector requires is not filled, so no worker was asked."
         }
         Reason::ShuttingDown => "Fallback: the bridge is stopping and had no time left.",
+    }
+}
+
+/// Of a decision that the caller does not understand at this step.
+fn unsaid(action: Action) -> Option<&'static str> {
+    match action {
+        Action::Continue => None,
+        Action::ShowBlockPage | Action::ValidationError => Some(
+            "At this step the caller ignores such a decision and would let the person go on, so \
+             the bridge answers with an error.",
+        ),
     }
 }
 

@@ -9,7 +9,7 @@ const NEAR = 0.055;
 // All that happened, in its order. `at` is milliseconds since the caller began.
 export function points(request) {
   const noted = request.noted;
-  const found = [{ at: 0, lane: "caller", name: "Caller connects and sends" }];
+  const found = [{ at: 0, lane: "caller", name: "Caller connects" }];
   if (noted) {
     found.push({ at: noted.arrived_ms, lane: "bridge", name: "First byte received" });
     if (noted.authenticated_ms !== null) found.push({ at: noted.authenticated_ms, lane: "bridge", name: "Authenticated" });

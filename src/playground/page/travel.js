@@ -36,7 +36,7 @@ function summary(play) {
     const found = FOUND[request.noted && request.noted.found];
     const sent = request.noted ? request.noted.messages.length : 0;
     const facts = [
-      end && end.source !== "none" ? `from ${end.source}` : null,
+      end && (end.source === "none" ? end.reason : `from ${end.source}`),
       request.answer ? `HTTP ${request.answer.status}` : request.nothing,
       found, `${sent} message${sent === 1 ? "" : "s"} to workers`, milliseconds(request.heard_ms),
     ];
