@@ -69,7 +69,7 @@ function row(call) {
     el("th", { scope: "row" }, call.connector), el("td", {}, outcome(call)),
     el("td", {}, from(call)), el("td", {}, call.end ? String(call.end.status) : "–"),
     el("td", { class: "number" }, call.ms === null ? "–" : call.ms.toFixed(call.ms < 10 ? 1 : 0)),
-    el("td", { class: "masked" }, call.claims ? call.claims.map((name) => `${name}: •••`).join(", ") : "–"),
+    el("td", { class: "masked" }, call.claims ? call.claims.map((name) => `${name}: •••`).join(", ") : ""),
     el("td", { class: "because" }, [call.why, call.late_reply ? "A reply came late." : null].filter(Boolean).join(" ")));
 }
 

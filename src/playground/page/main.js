@@ -13,9 +13,9 @@ const LOOK_EVERY_MS = 120;
 // So long is looked for a reply that comes too late.
 const LATE_LOOKS = 12;
 const TIMES = {
-  give_up: ["gives up after, seconds", 0.5],
-  retry: ["closes after, seconds", 0.5],
-  slow: ["body takes, seconds", 2],
+  give_up: ["gives up after (s)", 0.5],
+  retry: ["closes after (s)", 0.5],
+  slow: ["body takes (s)", 2],
 };
 
 let connectors = [];

@@ -32,17 +32,18 @@ export function clear() {
 function summary(play) {
   return play.tries.map((request, index) => {
     const end = request.noted && request.noted.end;
-    const [kind, words] = end ? ACTIONS[end.action] : ["bad", "no answer"];
+    const [kind, words] = end && end.source !== "none" ? ACTIONS[end.action] : ["bad", end ? "turned away" : "no answer"];
     const found = FOUND[request.noted && request.noted.found];
     const sent = request.noted ? request.noted.messages.length : 0;
     const facts = [
+      end && !request.answer ? `the bridge said ${words}` : null,
       end && (end.source === "none" ? end.reason : `from ${end.source}`),
       request.answer ? `HTTP ${request.answer.status}` : request.nothing,
       found, `${sent} message${sent === 1 ? "" : "s"} to workers`, milliseconds(request.heard_ms),
     ];
     const why = request.noted && request.noted.why;
     return el("div", { class: "line" }, play.tries.length > 1 ? el("b", {}, `${index + 1}. `) : null,
-      badge(end && end.source === "none" ? "bad" : kind, end && end.source === "none" ? "turned away" : words),
+      request.answer ? badge(kind, words) : badge("bad", "not heard"),
       el("span", { class: "facts" }, facts.filter(Boolean).join(" · ")), why ? el("p", { class: "why" }, why) : null);
   });
 }
