@@ -54,9 +54,16 @@ def the_form_and_the_text_are_one(browser: Browser) -> None:
 MARKUP = '<img src=x onerror=alert(1)><b id=bold>&amp;</b>'
 
 
+def assert_no_markup(desk: Desk) -> None:
+    elements = "document.querySelectorAll('main img, main script, main .screen b, main b#bold, main i:not([class]):empty').length"
+    dots = "document.querySelectorAll('.window > .bar i').length"
+    assert desk.page.evaluate(elements) == desk.page.evaluate(dots), "text has become markup"
+
+
 def markup_in_a_claim_is_shown_as_text(browser: Browser) -> None:
     desk = browser.desk()
     desk.choose("sign-up", "A claim holds markup: it stays text").send()
+    assert_no_markup(desk)
     assert "<img src=x onerror=alert(1)> <b>bobby</b>" in desk.screen()
     desk.picture("markup is text")
     script = "<script>alert(2)</script>"
@@ -65,9 +72,7 @@ def markup_in_a_claim_is_shown_as_text(browser: Browser) -> None:
     for text in (MARKUP, script, "extension_<i>x</i>"):
         assert text in desk.card("HTTP request"), text
     expect(desk.page.locator("#calls tr").first).to_contain_text(MARKUP)
-    elements = "document.querySelectorAll('main img, main script, main b#bold, main i:not([class]):empty').length"
-    dots = "document.querySelectorAll('.window > .bar i').length"
-    assert desk.page.evaluate(elements) == desk.page.evaluate(dots), "text has become markup"
+    assert_no_markup(desk)
 
 
 RESULTS = [
