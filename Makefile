@@ -47,22 +47,26 @@ DEPLOY_TOOLS := .tools/deploy
 IMAGE_TOOLS := .tools/image
 IMAGE_TESTS := .tools/image-tests
 
+# Counts instructions.
+VALGRIND := $(shell command -v valgrind || echo $(TOOLS)/valgrind/usr/bin/valgrind)
+
 # The program of the image, for this machine.
 ARCHITECTURE := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
 
-.PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers test-browser \
-	fuzz fmt clippy doc unit demo-once deny advisories sbom tools build programs clean
+.PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers \
+	test-instructions test-browser fuzz fmt clippy doc unit demo-once deny advisories sbom tools build \
+	programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
 test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
-	test-workers test-browser demo-once deny sbom
+	test-workers test-browser test-instructions demo-once deny sbom
 
 # Everything that tests fetch; `make test` fetches it too, each when it is needed.
 tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
-	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(BROWSER_TOOLS)/installed \
+	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(BROWSER_TOOLS)/installed $(VALGRIND) \
 	$(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
 
 build:
@@ -119,6 +123,11 @@ test-deploy: $(DEPLOY_TOOLS)/installed $(NATS_SERVER) $(NATS_PY)/installed $(PRO
 # The playground's page in a real browser; pictures of what it shows are left in target/playground.
 test-browser: $(BROWSER_TOOLS)/installed $(NATS_SERVER) programs
 	python3 tests/browser/run.py --tools $(BROWSER_TOOLS) --program $(PROGRAM) --nats-server $(NATS_SERVER)
+
+# How many instructions a call takes, whatever the machine's speed, against the figure that was counted
+# last. `tests/instructions/run.py --update` writes a new one.
+test-instructions: $(NATS_SERVER) $(NATS_PY)/installed $(VALGRIND) programs
+	python3 tests/instructions/run.py --program $(PROGRAM) --valgrind $(VALGRIND)
 
 # Hostile bytes for one target after the other. What covers more than the corpus goes to fuzz/found.
 # Sanitizers need a nightly compiler; without one this works with every compiler, and there is no
@@ -184,6 +193,10 @@ $(CHART_TOOLS)/installed: tests/chart/fetch-tools
 
 $(BROWSER_TOOLS)/installed: tests/browser/fetch-tools tests/browser/requirements.txt deploy/fetch-debian
 	tests/browser/fetch-tools $(BROWSER_TOOLS)
+	touch $@
+
+$(TOOLS)/valgrind/usr/bin/valgrind: deploy/fetch-debian
+	deploy/fetch-debian $(TOOLS)/valgrind valgrind
 	touch $@
 
 $(IMAGE_TESTS)/installed: tests/image/fetch-tools deploy/fetch-debian

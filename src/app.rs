@@ -285,23 +285,26 @@ impl App {
             stop.enter(Phase::Closed);
             std::future::pending::<()>().await;
         };
-        let end = async {
+        let answers = async {
             serving.await?;
             for helper in helpers {
                 drop(helper.await);
             }
+            Ok::<_, io::Error>(())
+        };
+        let end = async {
+            let answered = clock::until(times.written, answers).await.transpose()?;
             tokio::join!(pipeline.flush(), flush_events(self.events, times.ends));
             flush_spans(front, times.ends).await;
-            Ok::<_, io::Error>(())
+            Ok::<_, io::Error>(answered)
         };
         let end = clock::until(times.ends, end);
         let ended = tokio::select! {
-            ended = end => ended,
+            ended = end => ended.transpose().map_err(internal)?.flatten(),
             () = close => None,
         };
         match ended {
-            Some(Ok(())) => tracing::info!("stopped; every call was answered"),
-            Some(Err(error)) => return Err(internal(error)),
+            Some(()) => tracing::info!("stopped; every call was answered"),
             None => tracing::warn!("stopped with connections open: shutdown_grace is over"),
         }
         Ok(())

@@ -137,13 +137,14 @@ impl<W: Wire> Front<W> {
             Ok(call) => Arc::new(call),
             Err(refusal) => return self.refuse(Some(named), progress, refusal),
         };
-        // A task of its own: a caller that hangs up drops this future, but not the decision.
+        // A task of its own: a caller that hangs up drops this future, but not the decision. In a
+        // box, since tasks are moved about while they begin and end.
         let (front, task_call) = (Arc::clone(self), Arc::clone(&call));
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(Box::pin(async move {
             let answered = front.pipeline.run(&task_call).await;
             front.finish(&task_call, &answered);
             answered
-        });
+        }));
         let Answered { outcome, receipt, .. } = task.await.unwrap_or_else(|_| {
             let answered = Answered::alone(self.pipeline.fallback(&call, Reason::WorkerError));
             self.finish(&call, &answered);

@@ -62,6 +62,8 @@ pub struct Timetable {
     pub closes: Instant,
     /// No call waits longer.
     pub cut: Instant,
+    /// No connection is waited for any longer: what is left is for records and spans.
+    pub written: Instant,
     /// The program is gone.
     pub ends: Instant,
 }
@@ -73,7 +75,7 @@ impl Timetable {
         let margin = (shutdown_grace / 10).min(WRITE_MARGIN_MAX);
         let ends = now + shutdown_grace;
         let cut = ends - margin;
-        Self { closes: (now + drain_delay).min(cut), cut, ends }
+        Self { closes: (now + drain_delay).min(cut), cut, written: cut + margin / 2, ends }
     }
 }
 

@@ -44,7 +44,7 @@ pub type Secret = Zeroizing<Vec<u8>>;
 
 /// Why a secret cannot be used. Says nothing about what is in the file.
 #[derive(Debug)]
-struct SecretFault {
+pub(crate) struct SecretFault {
     file: PathBuf,
     what: String,
 }
@@ -56,7 +56,7 @@ impl fmt::Display for SecretFault {
 }
 
 /// The secret in `file`, without one trailing line break.
-fn read(file: &Path) -> Result<Secret, SecretFault> {
+pub(crate) fn read(file: &Path) -> Result<Secret, SecretFault> {
     let fault = |what: String| SecretFault { file: file.to_owned(), what };
     // Room for the largest, so that no copy is left behind where it grows.
     let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));

@@ -11,35 +11,65 @@ class Note(str):
     """Said, but no fault."""
 
 
+class Fault(Exception):
+    """What is wrong, in words. Ends a check."""
+
+
+def expect(holds, fault):
+    if not holds:
+        raise Fault(fault)
+
+
 @dataclasses.dataclass
 class Outcome:
     faults: list
     note: str = ""
 
 
-def outcome(check, subject):
-    """A check yields faults; one that breaks has failed."""
+def outcome(check, *subject):
+    """A check yields faults and notes, or raises its one fault; one that breaks has failed."""
     notes, faults = [], []
     try:
-        for found in check(subject):
+        for found in check(*subject) or ():
             (notes if isinstance(found, Note) else faults).append(str(found))
+    except Fault as fault:
+        faults.append(str(fault))
     except Exception:
         faults.append(traceback.format_exc())
     return Outcome(faults, f": {', '.join(notes)}" if notes else "")
 
 
-def carry_out(checks, subject):
-    """Prints what each check says. How many failed."""
-    failed = 0
-    for check in checks:
+class Total:
+    """How many checks passed, failed and were not run; says each as it comes."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def check(self, name, check, *subject):
+        """Carries out a check. Whether it passed."""
         begun = time.monotonic()
-        said = outcome(check, subject)
-        name = check.__name__.replace("_", " ")
+        said = outcome(check, *subject)
         print(f"{'FAIL' if said.faults else 'ok  '} {name} ({time.monotonic() - begun:.1f} s){said.note}", flush=True)
         for fault in said.faults[:20]:
-            print(f"     {fault}")
-        failed += bool(said.faults)
-    return failed
+            print("\n".join(f"     {line}" for line in fault.splitlines()[-40:]), flush=True)
+        self.passed += not said.faults
+        self.failed += bool(said.faults)
+        return not said.faults
+
+    def skip(self, why):
+        self.skipped += 1
+        print(f"skip {why}", flush=True)
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def carry_out(checks, subject):
+    """Each of these checks, by its name."""
+    total = Total()
+    for check in checks:
+        total.check(check.__name__.replace("_", " "), check, subject)
+    return total
 
 
 def free_ports(count):

@@ -8,6 +8,7 @@ use super::{Failure, both, file, print, runtime};
 use crate::{
     caller::{Caller, Heard, Seen},
     domain::{json::Object, outcome::Source, protocol::Protocol},
+    secrets,
     tls::{ClientTls, Part, Unusable},
 };
 
@@ -115,10 +116,10 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     })
 }
 
+/// As the bridge reads it.
 fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
-    let secret = read(file)?;
-    let secret = secret.strip_suffix(b"\n").unwrap_or(&secret);
-    Ok(secret.strip_suffix(b"\r").unwrap_or(secret).to_vec())
+    let secret = secrets::read(file).map_err(|fault| Failure::Usage(fault.to_string()))?;
+    Ok(secret.to_vec())
 }
 
 fn report(caller: &Caller, heard: &Heard, wanted: Wanted) -> Result<(), Failure> {

@@ -178,7 +178,7 @@ fn what_is_unsafe_is_warned_about() {
     let text = r#"
 shutdown_grace: 10s
 calls: {store: jetstream}
-events: {claims: [email]}
+events: {subject: connectors.decided, claims: [email]}
 connectors:
   a:
     protocol: b2c-policy
@@ -192,6 +192,7 @@ connectors:
         "calls.hash_key_file",
         "calls.encryption_key_files",
         "events.claims: personal data",
+        "events.subject: a worker",
         "connectors.a.auth: none",
         "connectors.a.fallback.default: continue",
         "connectors.a.fallback.cached.by",

@@ -55,6 +55,13 @@ pub(super) fn of(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.events.as_ref().is_some_and(|events| events.subject.matches("connectors.>")) {
+        warnings.push(
+            "events.subject: a worker that listens below `connectors.` takes records for calls, and \
+             a stream with this subject and its neighbours takes calls for records"
+                .to_owned(),
+        );
+    }
     for settings in &config.connectors {
         let name = &settings.connector.name;
         let texts = connector(settings, config);

@@ -62,13 +62,12 @@ impl<'a> Object<'a> {
     /// Reads `bytes` as exactly one object and checks it at every depth.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonFault> {
         let text = std::str::from_utf8(bytes).map_err(|_| JsonFault::NotJson)?;
-        let raw: &RawValue = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
-        match Value(raw).read(Some(1))? {
-            Kind::Object(object) => Ok(object),
-            Kind::Null | Kind::Boolean | Kind::Number(_) | Kind::String(_) | Kind::Array(_) => {
-                Err(JsonFault::NotObject)
-            }
+        if text.trim_ascii_start().starts_with('{') {
+            return object(text, Some(1));
         }
+        let other: &RawValue = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
+        // A string may hold an unpaired surrogate.
+        Value(other).read(Some(1)).and(Err(JsonFault::NotObject))
     }
 
     /// The value of the member called `name`, if there is one.

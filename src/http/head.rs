@@ -26,7 +26,7 @@ pub(super) struct HeadScan {
     part: Part,
     requests: u64,
     body: Option<BodyLength>,
-    /// The start of the current line in lower case, without its end.
+    /// The start of the current line.
     line: Vec<u8>,
     line_bytes: usize,
     ends_in_return: bool,
@@ -58,28 +58,33 @@ enum BodyLength {
 impl HeadScan {
     /// Looks at the next bytes of a connection. After a fault there is nothing more to look at.
     pub(super) fn look_at(&mut self, mut bytes: &[u8]) -> Result<(), HeadFault> {
-        while let Some((byte, rest)) = bytes.split_first() {
-            match self.part {
+        while !bytes.is_empty() {
+            bytes = match self.part {
                 Part::Request | Part::Header | Part::ChunkSize | Part::Trailer => {
-                    let looked = self.byte(*byte);
+                    let length = bytes.iter().position(|byte| *byte == b'\n');
+                    let (line, rest) = bytes.split_at(length.unwrap_or(bytes.len()));
+                    let looked = self.piece(line).and_then(|()| match rest.is_empty() {
+                        true => Ok(()),
+                        false => self.end_of_line(),
+                    });
                     if looked.is_err() {
                         self.part = Part::Lost;
                         return looked;
                     }
-                    bytes = rest;
+                    rest.get(1..).unwrap_or_default()
                 }
                 Part::Body(left) => {
                     let (left, rest) = skip(left, bytes);
                     self.part = if left == 0 { Part::Request } else { Part::Body(left) };
-                    bytes = rest;
+                    rest
                 }
                 Part::Chunk(left) => {
                     let (left, rest) = skip(left, bytes);
                     self.part = if left == 0 { Part::ChunkSize } else { Part::Chunk(left) };
-                    bytes = rest;
+                    rest
                 }
                 Part::Lost => break,
-            }
+            };
         }
         Ok(())
     }
@@ -91,7 +96,7 @@ impl HeadScan {
 
     /// Whether the last request is complete, or none has begun.
     pub(super) fn is_between_requests(&self) -> bool {
-        self.part == Part::Request && self.line_bytes == 0
+        self.part == Part::Request && self.text_bytes() == 0
     }
 
     /// Whether a request that comes next could not be looked at.
@@ -99,32 +104,37 @@ impl HeadScan {
         self.part == Part::Lost
     }
 
-    /// One byte of a line.
-    fn byte(&mut self, byte: u8) -> Result<(), HeadFault> {
-        if byte == b'\n' {
-            let ended = self.end_of_line();
-            (self.line_bytes, self.ends_in_return) = (0, false);
-            self.line.clear();
-            return ended;
-        }
-        self.ends_in_return = byte == b'\r';
-        if self.ends_in_return {
-            return Ok(());
-        }
-        self.line_bytes += 1;
-        if self.line.len() < LOOK_BYTES_MAX {
-            self.line.push(byte.to_ascii_lowercase());
-        }
+    /// A piece of a line, without its line feed.
+    fn piece(&mut self, piece: &[u8]) -> Result<(), HeadFault> {
+        let [first, ..] = piece else { return Ok(()) };
         let is_request = self.part == Part::Request;
-        if is_request && self.line_bytes == 1 {
+        if is_request && self.line_bytes == 0 && *first != b'\r' {
             self.requests += 1;
         }
-        let too_long = is_request && self.line_bytes > LINE_BYTES_MAX;
+        let room = LOOK_BYTES_MAX.saturating_sub(self.line.len());
+        self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        self.line_bytes += piece.len();
+        self.ends_in_return = piece.ends_with(b"\r");
+        let too_long = is_request && self.text_bytes() > LINE_BYTES_MAX;
         if too_long { Err(HeadFault::LineTooLong) } else { Ok(()) }
     }
 
+    /// The length of the current line so far, without a return that may belong to its end.
+    fn text_bytes(&self) -> usize {
+        self.line_bytes - usize::from(self.ends_in_return)
+    }
+
     fn end_of_line(&mut self) -> Result<(), HeadFault> {
-        let is_empty = self.line_bytes == 0;
+        let ended = self.go_on();
+        (self.line_bytes, self.ends_in_return) = (0, false);
+        self.line.clear();
+        ended
+    }
+
+    /// What comes behind the line that has ended.
+    fn go_on(&mut self) -> Result<(), HeadFault> {
+        self.line.truncate(self.text_bytes());
+        let is_empty = self.line.is_empty();
         self.part = match self.part {
             // Empty lines before the request line do not count (RFC 9112, section 2.2).
             Part::Request if is_empty => Part::Request,
@@ -154,13 +164,14 @@ impl HeadScan {
 
     fn header(&mut self) -> Result<(), HeadFault> {
         let mut parts = self.line.splitn(2, |byte| *byte == b':');
-        let length = match (parts.next(), parts.next()) {
-            (Some(b"content-length"), Some(value)) if self.is_whole() => {
-                number(value, 10).map_or(BodyLength::Unreadable, BodyLength::Bytes)
-            }
-            (Some(b"content-length"), Some(_)) => BodyLength::Unreadable,
-            (Some(b"transfer-encoding"), Some(_)) => BodyLength::Chunks,
-            (_, _) => return Ok(()),
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return Ok(()) };
+        let length = if name.eq_ignore_ascii_case(b"content-length") {
+            let length = number(value, 10).filter(|_| self.is_whole());
+            length.map_or(BodyLength::Unreadable, BodyLength::Bytes)
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            BodyLength::Chunks
+        } else {
+            return Ok(());
         };
         match self.body.replace(length) {
             None => Ok(()),
@@ -169,7 +180,7 @@ impl HeadScan {
     }
 
     fn is_whole(&self) -> bool {
-        self.line.len() == self.line_bytes
+        self.line.len() == self.text_bytes()
     }
 }
 

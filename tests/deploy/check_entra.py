@@ -45,12 +45,13 @@ class Desk:
         for name, content in contents.items():
             (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         (folder / "tmp").mkdir()
+        (folder / ".curlrc").write_text("trace-ascii = written-down\n")
         graph.secrets = [TOKEN, PASSWORD, PFX[:40], "p fx", "k/e+y", "k%2Fe", "client secret"]
 
     def run(self, *arguments, stdin="", token=True, **environment):
         """Names of files count in the folder."""
         environment = {
-            "PATH": os.environ["PATH"], "TMPDIR": str(self.folder / "tmp"),
+            "PATH": os.environ["PATH"], "TMPDIR": str(self.folder / "tmp"), "HOME": str(self.folder),
             "GRAPH_URL": self.graph.url, "LOGIN_URL": self.graph.url,
             **({"GRAPH_TOKEN_FILE": "token"} if token else {}), **environment,
         }  # fmt: skip
@@ -67,7 +68,8 @@ class Desk:
     def faults(self):
         """What the server found wrong, and what was left lying about."""
         left = [path.name for path in (self.folder / "tmp").iterdir()]
-        return self.graph.faults + [f"leaves {name} behind" for name in left]
+        obeys = ["curl reads ~/.curlrc"] if (self.folder / "written-down").exists() else []
+        return self.graph.faults + [f"leaves {name} behind" for name in left] + obeys
 
 
 @contextlib.contextmanager
@@ -201,7 +203,7 @@ REFUSED = [
     (error(409, "Conflict", "In use."), 1, ["409", "Conflict: In use."]),
     (error(503, "ServiceUnavailable", "Later."), 75, ["503", "Later.", "not known"]),
     ((502, {}, "<html>Bad Gateway</html>"), 75, ["502", "does not say why"]),
-    ((302, {"Location": "https://elsewhere.example/"}, None), 1, ["302"]),
+    ((302, {"Location": "https://elsewhere.example/"}, None), 1, ["302", "does not say why"]),
 ]  # fmt: skip
 
 
@@ -241,6 +243,10 @@ def too_many_requests_are_repeated_as_graph_asks(deploy):
         said = here.run("list")
         if said.code != 75 or "Slow down" not in said.err or len(here.graph.requests) != 3:
             yield f"always busy: {said}, {len(here.graph.requests)} requests"
+        here.graph.answers.extend([busy, (503, {}, None)])
+        said = here.run("list")
+        if said.code != 75 or "503: it does not say why" not in said.err:
+            yield f"busy, and then an answer without a word: {said}"
         here.graph.answers.extend([error(429, "TooManyRequests", "Slow down.", Retry_After=3600)])
         if here.run("list").code != 75:
             yield "waits for an hour"
@@ -298,8 +304,10 @@ def wrong_command_lines_are_refused_before_anything_is_sent(deploy):
         if said.code != 64 or "--token-file" not in said.err:
             yield f"no token: {said}"
         for variable in ("GRAPH_URL", "LOGIN_URL"):
-            if here.run("list", **{variable: "http://graph.example.com"}).code != 64:
-                yield f"{variable} may be without TLS"
+            for url in ("http://graph.example.com", "http://127.0.0.1:1@graph.example.com", "https://u:hunter2@127.0.0.1"):
+                said = here.run("list", **{variable: url})
+                if said.code != 64 or "hunter2" in said.err:
+                    yield f"{variable} may be {url}: {said}"
         yield from (f"sends {each.path}" for each in here.graph.requests)
         yield from here.faults()
         yield Note(f"{len(WRONG)} command lines")
@@ -348,7 +356,7 @@ def the_bridge_takes_what_the_script_sets(deploy):
     given the new one."""
     listen, admin = free_ports(2)
     with desk(deploy) as here:
-        (here.folder / "next").write_text("another\n")
+        (here.folder / "next").write_text("another\r")
         (here.folder / "bridge.yaml").write_text(
             f"listen: 127.0.0.1:{listen}\nadmin_listen: 127.0.0.1:{admin}\nnats: {{servers: ['nats://127.0.0.1:1']}}\n"
             "connectors:\n  approve-signup:\n    protocol: entra\n    step: before-create\n    grace: 0s\n"

@@ -52,9 +52,9 @@ def main():
             ).stdout.strip(),
         )
         chosen = [check for check in checks.ALL if options.only in check.__name__]
-        failed = checking.carry_out(chosen, subject)
-    print(f"{len(chosen) - failed} of {len(chosen)} checks passed")
-    return 1 if failed else 0
+        total = checking.carry_out(chosen, subject)
+    print(total)
+    return 1 if total.failed else 0
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ const CONNECTOR: &str = "  c: {protocol: entra, step: before-create, auth: none,
 /// What a webhook does with a notification.
 #[derive(Clone, Copy)]
 enum Says {
+    /// With another place to go to, which counts for a redirection only.
     Status(u16),
+    /// What a mail server says.
+    NoHttp,
     /// Takes it and keeps silent.
     Nothing,
 }
@@ -51,15 +54,17 @@ impl Webhook {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let notification = hear(&mut stream).await;
                 sink.lock().unwrap().push(notification);
-                match if script.len() > 1 { script.remove(0) } else { script[0] } {
-                    Says::Status(status) => {
-                        let answer = format!(
-                            "HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-                        );
-                        stream.write_all(answer.as_bytes()).await.unwrap();
+                let answer = match if script.len() > 1 { script.remove(0) } else { script[0] } {
+                    Says::Status(status) => format!(
+                        "HTTP/1.1 {status} x\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    ),
+                    Says::NoHttp => "220 mail.example.com ready\r\n".to_owned(),
+                    Says::Nothing => {
+                        silent.push(stream);
+                        continue;
                     }
-                    Says::Nothing => silent.push(stream),
-                }
+                };
+                stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
         Self { port, heard }
@@ -144,10 +149,10 @@ impl Audit {
         sent.unwrap().await.unwrap();
     }
 
-    /// Waits until the table is so: for each row, who was answered what by whom, and how far its
-    /// notification is.
+    /// Waits until the table is so, in the order of people: for each row, who was answered what by
+    /// whom, and how far its notification is.
     async fn until_rows(&self, program: &Program, wanted: Value) {
-        const ROWS: &str = "SELECT json_extract(record, '$.data.claims.email'), action, source, reason, notification FROM records ORDER BY answered, id";
+        const ROWS: &str = "SELECT json_extract(record, '$.data.claims.email'), action, source, reason, notification FROM records ORDER BY 1";
         let database = self.folder.0.join("audit.db");
         until(&wanted.to_string(), async || {
             assert!(program.is_running(), "{}", program.err());
@@ -172,6 +177,38 @@ impl Audit {
     }
 }
 
+/// What is no record: other things, and a record that is wrong in one place.
+fn poison_from(record: &str) -> Vec<String> {
+    let others = [
+        "kanarienvogel",
+        "[]",
+        r#"{"type":"connector-bridge.call.answered","id":7,"data":{}}"#,
+        r#"{"type":"other"}"#,
+    ];
+    let long_id = format!(r#""id":"{}"#, "x".repeat(128));
+    let wrong = [
+        ("{", r#"{"\ud800":1,"#),
+        ("{", r#"{"other":["\udfff"],"#),
+        ("{", r#"{"other":NaN,"#),
+        (r#""connector":"c""#, r#""connector":"\ud83d""#),
+        (r#""status":200"#, r#""status":99"#),
+        (r#""status":200"#, r#""status":600"#),
+        (r#""status":200"#, r#""status":true"#),
+        (r#""status":200"#, r#""status":200.0"#),
+        (r#""status":200"#, r#""status":1000000000000000000000000000000"#),
+        (r#""id":""#, r#""id":"","old":""#),
+        (r#""id":""#, r#""id":"\r\nX: "#),
+        (r#""id":""#, r#""id":"é"#),
+        (r#""id":""#, &long_id),
+        (r#""call_id":""#, r#""call_id":" "#),
+    ];
+    let wrong = wrong.iter().map(|(part, other)| {
+        assert!(record.contains(part), "{record} has no {part}");
+        record.replacen(part, other, 1)
+    });
+    others.into_iter().map(str::to_owned).chain(wrong).collect()
+}
+
 #[tokio::test]
 async fn each_decision_is_one_row_and_who_was_not_let_in_is_told_of_once() {
     let audit = Audit::with(&[Says::Status(204)]).await;
@@ -192,14 +229,13 @@ async fn each_decision_is_one_row_and_who_was_not_let_in_is_told_of_once() {
     audit.until_rows(&program, rows.clone()).await;
     // A record that is there already, which JetStream does not know as such, and what is no record.
     let records = audit.records.until(2).await;
-    audit.publish(HeaderMap::new(), &records[1].text).await;
-    for poison in [
-        "kanarienvogel",
-        "[]",
-        r#"{"type":"connector-bridge.call.answered","id":7,"data":{}}"#,
-        r#"{"type":"other"}"#,
-    ] {
-        audit.publish(HeaderMap::new(), poison).await;
+    let record = &records[1].text;
+    audit.publish(HeaderMap::new(), record).await;
+    let long = format!(r#"{{"claim":{},"#, "9".repeat(5_000));
+    audit.publish(HeaderMap::new(), &record.replacen('{', &long, 1)).await;
+    let poison = poison_from(record);
+    for each in &poison {
+        audit.publish(HeaderMap::new(), each).await;
     }
     audit.until_done().await;
     audit.until_rows(&program, rows).await;
@@ -211,7 +247,8 @@ async fn each_decision_is_one_row_and_who_was_not_let_in_is_told_of_once() {
     program.signal("TERM");
     let ended = program.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert_eq!(ended.err.matches("is no record of a decision").count(), 4, "{}", ended.err);
+    let refused = ended.err.matches("is no record of a decision").count();
+    assert_eq!(refused, poison.len(), "{}", ended.err);
     assert!(!ended.err.contains("kanarienvogel") && !ended.err.contains("eve@"), "{}", ended.err);
     let log = String::from_utf8(audit.server.file("log")).unwrap();
     assert!(!log.contains("iolation"), "its rights are enough: {log}");
@@ -219,9 +256,16 @@ async fn each_decision_is_one_row_and_who_was_not_let_in_is_told_of_once() {
 
 #[tokio::test]
 async fn a_notification_is_sent_until_the_webhook_takes_it_and_not_where_it_never_will() {
-    let audit = Audit::with(&[Says::Status(503), Says::Status(200), Says::Status(410)]).await;
+    let audit = Audit::with(&[
+        Says::Status(503),
+        Says::NoHttp,
+        Says::Status(200),
+        Says::Status(200),
+        Says::Status(410),
+        Says::Status(302),
+    ])
+    .await;
     let program = audit.run();
-    audit.post("ada").await;
     let row = |person: &str, notification: &str| {
         json!([
             format!("{person}@example.com"),
@@ -231,13 +275,23 @@ async fn a_notification_is_sent_until_the_webhook_takes_it_and_not_where_it_neve
             notification
         ])
     };
-    audit.until_rows(&program, json!([row("ada", "sent")])).await;
-    assert_eq!(audit.webhook.heard().len(), 2);
-    assert_eq!(audit.webhook.heard()[0], audit.webhook.heard()[1], "the same id again");
-    audit.post("eve").await;
-    audit.until_rows(&program, json!([row("ada", "sent"), row("eve", "refused")])).await;
-    audit.until_done().await;
-    assert_eq!(audit.webhook.heard().len(), 3);
+    // At once, so that both are refused before one of them comes again.
+    tokio::join!(audit.post("ada"), audit.post("bob"));
+    let mut rows = vec![row("ada", "sent"), row("bob", "sent")];
+    audit.until_rows(&program, json!(rows)).await;
+    let heard = audit.webhook.heard();
+    assert_eq!(heard.len(), 4);
+    for notification in &heard {
+        let times = heard.iter().filter(|other| *other == notification).count();
+        assert_eq!(times, 2, "the same id again: {heard:?}");
+    }
+    for (person, heard) in [("eve", 5), ("mallory", 6)] {
+        audit.post(person).await;
+        rows.push(row(person, "refused"));
+        audit.until_rows(&program, json!(rows)).await;
+        audit.until_done().await;
+        assert_eq!(audit.webhook.heard().len(), heard);
+    }
 }
 
 #[tokio::test]

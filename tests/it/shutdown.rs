@@ -24,7 +24,9 @@ use tokio::{
 
 use crate::support::{
     process::Serving,
-    real::{Answer, NatsServer, SOON, get, post, post_head, read_answer, until, worker},
+    real::{
+        Answer, NatsServer, SOON, get, post, post_head, read_answer, round_trip, until, worker,
+    },
 };
 
 const SUBJECT: &str = "connectors.c.before-create";
@@ -40,7 +42,7 @@ async fn serve(server: &NatsServer, root: &str) -> Serving {
 async fn slow_worker(server: &NatsServer) -> (Client, Subscriber) {
     let client = server.client().await;
     let calls = client.subscribe(SUBJECT).await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await;
     (client, calls)
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use crate::support::{
     collector::{Collector, Span},
     process::{Program, Serving, example, python},
-    real::{Folder, NatsServer, config_at, exchange, post, post_head, until, worker},
+    real::{Folder, NatsServer, config_at, exchange, post, post_head, round_trip, until, worker},
 };
 
 const AUTH: &str = r#"auth: {basic: [{username: entra, password_file: "{folder}/password"}]}"#;
@@ -145,7 +145,7 @@ async fn joined_and_replayed_requests_are_linked_to_the_one_that_led() {
     let slow = std::time::Duration::from_millis(300);
     let client = server.client().await;
     let mut calls = client.subscribe("connectors.>").await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await;
     tokio::spawn(async move {
         while let Some(call) = futures_util::StreamExt::next(&mut calls).await {
             tokio::time::sleep(slow).await;

@@ -28,6 +28,7 @@ pub(crate) const PROVOKED: &[(&str, &str)] = &[
     ("ReloadFailed", "warning"),
     ("LogLinesDropped", "warning"),
     ("SpansDropped", "info"),
+    ("RecordsLost", "warning"),
     ("Restarting", "warning"),
     ("Down", "warning"),
     ("Absent", "critical"),

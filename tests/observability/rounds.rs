@@ -114,6 +114,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
         &[alert("ReloadFailed", "warning", &[("job", "edge-connector-bridge")])];
     const SPANS: &[Expected] = &[alert("SpansDropped", "info", &[("job", "tokens")])];
     const STORE: &[Expected] = &[alert("StoreUnavailable", "warning", &[("job", "shared")])];
+    const RECORDS: &[Expected] = &[alert("RecordsLost", "warning", &[("job", "shared")])];
 
     let then = Instant::now();
     let set = |connector, manner| story.traffic.set(connector, manner);
@@ -129,7 +130,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     story.edge.certify(&story.authority, 1);
     story.edge.write("password", "");
     story.collector.set(Mood::Refuses);
-    story.lose_store().await;
+    story.lose_streams().await;
     repeat(story.unread.place.port, "repeated", LINES_KEPT).await.unwrap();
 
     story.raised(then, "workers that fail, and no fallback", FAILING).await;
@@ -146,6 +147,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     story.raised(then, "an empty password file", FILE).await;
     story.raised(then, "handshakes that all fail", NO_TLS).await;
     story.raised(then, "the stream of calls deleted", STORE).await;
+    story.raised(then, "the stream of records deleted", RECORDS).await;
     story.raised(then, "a collector that refuses spans", SPANS).await;
 
     let then = Instant::now();
@@ -154,7 +156,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
     story.edge.certify(&story.authority, 60);
     story.edge.write("password", "secret");
     story.collector.set(Mood::Takes);
-    story.return_store().await;
+    story.return_streams().await;
     story.unread.read();
     for mended in [
         FAILING,
@@ -171,6 +173,7 @@ pub(crate) async fn bad_calls_and_bad_files(story: &mut Story) {
         FILE,
         NO_TLS,
         STORE,
+        RECORDS,
         SPANS,
     ] {
         story.ended(then, mended).await;

@@ -51,10 +51,10 @@ pub(crate) struct Story {
     /// The job `edge-connector-bridge`, which speaks TLS.
     pub(crate) edge: Place,
     pub(crate) authority: Authority,
-    /// The job `shared`, which uses the store in `stores` and does not make it.
+    /// The job `shared`, which uses the streams in `stores` and does not make them.
     _shared: Place,
     stores: NatsServer,
-    store: Config,
+    streams: [Config; 2],
     _worker_at_stores: Worker,
     /// The job `unread`.
     pub(crate) unread: Unread,
@@ -80,16 +80,20 @@ const SIGNUP: [(&str, &str, &str, &str); 7] = [
 
 const TLS: &str = "tls: {cert_file: \"{folder}/tls.crt\", key_file: \"{folder}/tls.key\"}";
 
-/// The stream of calls, made by a bridge that may, and its configuration.
-async fn make_store(stores: &NatsServer) -> Config {
+/// The stream of calls, made by a bridge that may, and that of records; their configurations.
+async fn make_streams(stores: &NatsServer) -> [Config; 2] {
     let connectors = connector("kept", "entra", "before-create", "");
     let mut maker = Place::new(&stores.url(), "calls: {store: jetstream}", &connectors);
     maker.start().await;
     let context = jetstream::new(stores.client().await);
-    until("the stream", async || {
+    let calls = until("the stream", async || {
         Some(context.get_stream(STREAM).await.ok()?.cached_info().config.clone())
     })
-    .await
+    .await;
+    let subjects = vec!["connector-events.decided".to_owned()];
+    let records = Config { name: "records".to_owned(), subjects, ..Config::default() };
+    context.create_stream(records.clone()).await.unwrap();
+    [calls, records]
 }
 
 impl Story {
@@ -115,8 +119,8 @@ impl Story {
         let files = Folder::new();
         let config = format!("jetstream {{store_dir: \"{}\"}}", files.0.display());
         let stores = NatsServer::start_in(files, &config, &[]).await;
-        let store = make_store(&stores).await;
-        let root = "calls: {store: jetstream, create: false}";
+        let streams = make_streams(&stores).await;
+        let root = "calls: {store: jetstream, create: false}\nevents: {}";
         let kept = connector("kept", "entra", "before-create", "");
         let mut shared = Place::new(&stores.url(), root, &kept);
         let authority = Authority::new("servers");
@@ -161,7 +165,7 @@ impl Story {
             _shared: shared,
             _worker_at_stores: Worker::start(&stores.url()).await,
             stores,
-            store,
+            streams,
             unread,
             traffic,
             receiver,
@@ -173,16 +177,20 @@ impl Story {
         }
     }
 
-    /// Takes the stream of calls away.
-    pub(crate) async fn lose_store(&self) {
+    /// Takes the streams of calls and of records away.
+    pub(crate) async fn lose_streams(&self) {
         let context = jetstream::new(self.stores.client().await);
-        context.delete_stream(STREAM).await.unwrap();
+        for stream in &self.streams {
+            context.delete_stream(&stream.name).await.unwrap();
+        }
     }
 
-    /// Brings it back.
-    pub(crate) async fn return_store(&self) {
+    /// Brings them back.
+    pub(crate) async fn return_streams(&self) {
         let context = jetstream::new(self.stores.client().await);
-        context.create_stream(self.store.clone()).await.unwrap();
+        for stream in &self.streams {
+            context.create_stream(stream.clone()).await.unwrap();
+        }
     }
 
     /// Waits until these alerts have come, by a fault of that time.

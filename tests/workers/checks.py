@@ -12,9 +12,9 @@ from pathlib import Path
 
 import page
 from bus import SOON_SECONDS, Message
+from checking import Fault, Total, expect
 from example import REPLAY_WINDOW_SECONDS, Example, Sample
-from outcome import Total, expect
-from stage import Fault, Stage, Tools, until
+from stage import Stage, Tools, until
 
 TRACE, PARENT = "7a085853722dc6d2d7a1a5a4c1b9e3f0", "00f067aa0ba902b7"
 
@@ -32,7 +32,7 @@ def run(example: Example, files: dict[str, str], tools: Tools, total: Total) -> 
     against what it promises. Stops where the rest would be in vain."""
 
     def check(name: str, work: Callable[..., None], *arguments: object) -> bool:
-        return total.check(f"{example.name}: {name}", lambda: work(*arguments))
+        return total.check(f"{example.name}: {name}", work, *arguments)
 
     with tempfile.TemporaryDirectory() as scratch, Stage(example, tools, Path(scratch)) as stage:
         if not check("builds", build, stage, files):

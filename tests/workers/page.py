@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import languages
+from checking import expect
 from example import Example, Sample
-from outcome import expect
 
 PAGE = "docs/workers.md"
 SUBJECT = "connectors.approve-signup.before-create"
@@ -28,15 +28,25 @@ SAMPLES = [
         claims='{"email": "mallory@blocked.example"}',
         answer={"action": "ShowBlockPage", "userMessage": "Sign-up is not open to you."},
     ),
+    Sample(
+        name="keeps somebody out whose address has capitals",
+        connector="approve-signup",
+        claims='{"email": "Mallory@Blocked.EXAMPLE"}',
+        answer={"action": "ShowBlockPage", "userMessage": "Sign-up is not open to you."},
+    ),
 ]
 
 
 def workers(root: Path, folder: Path) -> list[tuple[Example, dict[str, str]]]:
-    """One worker for each language that has a section, and the files that people save."""
+    """One worker for each language, and the files that people save. A section that has something to
+    save and is no language's, or a language without one, is an error."""
     text = (root / PAGE).read_text()
     part = text.split("## Write a worker\n", 1)[1].split("\n## ", 1)[0]
     sections = [section.split("\n", 1) for section in part.split("\n### ")[1:]]
-    return [worker(name, section, folder / name) for name, section in sections if name in languages.TOOLCHAINS]
+    sections = [(title, section) for title, section in sections if "Save as `" in section]
+    if sorted(title for title, _ in sections) != sorted(languages.TOOLCHAINS):
+        raise SystemExit(f"{PAGE} has workers in {[title for title, _ in sections]}, not in {list(languages.TOOLCHAINS)}")
+    return [worker(title, section, folder / title) for title, section in sections]
 
 
 def worker(language: str, section: str, folder: Path) -> tuple[Example, dict[str, str]]:

@@ -22,13 +22,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import checks
-import example
-import languages
-import outcome
-import page
-import stage
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,8 +38,16 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
     options = arguments()
+    sys.path.append(str(ROOT / "tests"))
+    import checking
+    import checks
+    import example
+    import languages
+    import page
+    import stage
+
     tools = stage.Tools(ROOT, options.program.resolve(), options.nats_server.resolve(), options.tools.resolve())
-    total = outcome.Total()
+    total = checking.Total()
     with tempfile.TemporaryDirectory() as folder:
         workers = [(each, {}) for each in example.all_of(ROOT)] + page.workers(ROOT, Path(folder))
         names = [each.name for each, _ in workers]
@@ -61,7 +62,7 @@ def main() -> int:
                 continue
             checks.run(each, files, tools, total)
             print(f"     {each.name} took {time.monotonic() - begun:.1f} s", flush=True)
-    total.check("the README shows a worker of the page", lambda: page.readme_has_the_same(ROOT))
+    total.check("the README shows a worker of the page", page.readme_has_the_same, ROOT)
     print(total)
     return 1 if total.failed else 0
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import languages
 from bus import SOON_SECONDS, Bus
+from checking import Fault, expect, free_ports
 from collector import Collector
 from example import Example
-from outcome import Fault, expect
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +36,6 @@ def until(what: str, look: Callable[[], object], seconds: float = SOON_SECONDS):
             raise Fault(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.02)
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
 
 
 def listens(port: int) -> bool:
@@ -91,7 +86,7 @@ class Stage:
         self.workers: list[Program] = []
         self.collector = Collector()
         (scratch / "own").mkdir()
-        self.places = {name: free_port() for name in example.ports}
+        self.places = dict(zip(example.ports, free_ports(len(example.ports))))
         self.places |= {"scratch": scratch / "own", "tools": tools.tools}
 
     def __enter__(self) -> "Stage":

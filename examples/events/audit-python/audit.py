@@ -9,6 +9,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import signal
 import sqlite3
 import urllib.error
@@ -68,17 +69,35 @@ class Poison(Exception):
     """What came is no record of a decision, and will not be one the next time."""
 
 
+# What the bridge's ids are like, and what can stand in a header.
+ID = re.compile(r"[!-~]{1,128}")
+
+
+def whole(digits: str) -> int | float:
+    """A claim may be a number of any length. Python converts few thousand digits, SQLite holds 64 bits."""
+    return int(digits) if len(digits) < 19 else float(digits)
+
+
+def no_json(constant: str) -> None:
+    raise Poison(f"{constant} is no JSON")
+
+
 def read(payload: bytes) -> tuple[str, dict]:
     """The id and the data of a record. Members that are not known are nobody's fault."""
     try:
-        record = json.loads(payload.decode())
+        record = json.loads(payload.decode(), parse_int=whole, parse_constant=no_json)
+        json.dumps(record, ensure_ascii=False).encode()  # fails at half of a surrogate pair, wherever it is
         if record["type"] != "connector-bridge.call.answered":
             raise Poison("another type")
         names = ("answered", "connector", "call_id", "action", "source")
         texts = {name: record["data"][name] for name in names}
         reason, status, event_id = record["data"].get("reason", ""), record["data"]["status"], record["id"]
-        if not (isinstance(status, int) and all(isinstance(text, str) for text in (event_id, reason, *texts.values()))):
+        if not isinstance(status, int) or not all(isinstance(text, str) for text in (event_id, reason, *texts.values())):
             raise Poison("a member of another type")
+        if not 100 <= status <= 599:
+            raise Poison("no HTTP status")
+        if not (ID.fullmatch(event_id) and ID.fullmatch(texts["call_id"])):
+            raise Poison("no id")
         return event_id, {**texts, "reason": reason or None, "status": status}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Poison(type(error).__name__) from error

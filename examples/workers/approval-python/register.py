@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import string
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,8 +32,14 @@ DECISIONS = {
     "waiting": {"action": "ShowBlockPage", "userMessage": "Your request is waiting for approval."},
     "approved": {"action": "Continue"},
     "refused": {"action": "ShowBlockPage", "userMessage": "Your request was declined."},
-    None: {"action": "Continue"},  # not asked yet, at a step before the form
 }
+
+# The step before the form, where nobody can ask yet: whom the register does not know goes on to the form.
+BEFORE_THE_FORM = "after-federation"
+GO_ON = {"action": "Continue"}
+
+# Letters beyond ASCII stay as they are: `casefold` would make one person of straße@ and strasse@.
+SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 # A stored decision is wanted for as long as the caller may retry, which is minutes.
 DECISIONS_KEPT = timedelta(hours=1)
@@ -69,7 +76,7 @@ class Call:
 
 def normal(email: str) -> str:
     """The same text for the same mailbox, however it is typed."""
-    return email.strip().casefold()
+    return email.strip().translate(SMALL)
 
 
 def open_register() -> sqlite3.Connection:
@@ -107,13 +114,15 @@ def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
                 return row[0]  # also after the deadline: the bridge keeps it for the next try
         if now >= call.deadline:
             return None
-        if call.step != "after-federation":
+        if call.step != BEFORE_THE_FORM:
             db.execute(
                 "INSERT INTO requests (email, call_id, name, asked_at) VALUES (?, ?, ?, ?) ON CONFLICT (email) DO NOTHING",
                 (call.email, call.id, call.name, now.isoformat()),
             )
         row = db.execute("SELECT status FROM requests WHERE email = ?", (call.email,)).fetchone()
-        decision = json.dumps(DECISIONS[row and row[0]])
+        if row is None and call.step != BEFORE_THE_FORM:
+            raise LookupError("the request was not stored")  # nobody gets in without one
+        decision = json.dumps(DECISIONS[row[0]] if row else GO_ON)
         db.execute("REPLACE INTO decisions (call_id, decision, made_at) VALUES (?, ?, ?)", (call.id, decision, now.isoformat()))
         db.execute("DELETE FROM decisions WHERE made_at < ?", ((now - DECISIONS_KEPT).isoformat(),))
         return decision

@@ -64,6 +64,27 @@ class Register(unittest.TestCase):
             self.assertIsNone(self.decide(attempt=attempt, now=NOW + timedelta(seconds=15)))
         self.assertEqual((self.count("requests"), self.count("decisions")), (0, 0))
 
+    def test_addresses_that_differ_in_other_letters_are_other_people(self) -> None:
+        # The second has a sharp s, the last the sign for kelvin.
+        addresses = ["strasse@example.com", "straße@example.com", "k@example.com", "\u212a@example.com"]
+        for address in addresses:
+            call = register.Call.read(
+                {**Reading.HEADERS, "Connector-Call-Id": address}, json.dumps({"email": address}).encode()
+            )
+            register.decide(self.db, call, NOW)
+        self.assertEqual({email for email, *_ in register.requests(self.db, ["waiting"])}, set(addresses))
+
+    def test_at_every_step_but_the_one_before_the_form_the_person_asks(self) -> None:
+        for step in ("before-create", "before-token", "custom"):
+            self.assertEqual(self.decide(step, step=step, email=step), WAITING, step)
+        self.assertEqual(self.count("requests"), 3)
+
+    def test_a_request_that_is_not_stored_lets_nobody_in(self) -> None:
+        self.db.execute("CREATE TRIGGER lost BEFORE INSERT ON requests BEGIN SELECT RAISE(IGNORE); END")
+        for step in ("before-create", "before-token", "custom"):
+            with self.assertRaises(LookupError):
+                self.decide(step, step=step)
+
     def test_before_the_form_nothing_is_asked_for(self) -> None:
         self.assertEqual(self.decide(step="after-federation"), {"action": "Continue"})
         self.assertEqual(self.count("requests"), 0)

@@ -1,6 +1,9 @@
 //! Plays a bridge: sends the cases one after the other and notes what comes.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use super::{
     cases::{self, Call, Case, Owes, Pace, Time},
@@ -51,6 +54,8 @@ struct Play<'a> {
 struct Log {
     /// Everything that was sent, by token.
     sent: Vec<Sent>,
+    /// All calls that were sent, by how messages write their ids.
+    calls: HashMap<String, CallId>,
     effects: Vec<Effect>,
 }
 
@@ -107,7 +112,7 @@ impl Play<'_> {
             self.listen(self.silence().max(ANSWERS_WITHIN)).await?;
             services = Some((self.services(before), self.services(after)));
         }
-        let Log { sent, effects } = self.log;
+        let Log { sent, effects, calls: _ } = self.log;
         let seen = |token: usize| sent.get(token).map(|sent| sent.seen.clone());
         let played = turns.into_iter().map(|Turn { tokens, afterwards }| Played {
             seen: tokens.into_iter().filter_map(seen).collect(),
@@ -135,8 +140,10 @@ impl Play<'_> {
         let mut tokens = Vec::with_capacity(case.calls.len());
         for call in &case.calls {
             tokens.push(self.send(call).await?);
-            if case.pace == Pace::OneByOne {
-                self.hear(case, &tokens).await?;
+            match case.pace {
+                Pace::OneByOne => self.hear(case, &tokens).await?,
+                // A reply's time ends when it is read, and so it is not left lying.
+                Pace::AtOnce => self.listen(Duration::ZERO).await?,
             }
         }
         self.hear(case, &tokens).await?;
@@ -168,12 +175,16 @@ impl Play<'_> {
             Owes::NoDecision => Some(self.silence()),
             Owes::Decision | Owes::DecisionOrError | Owes::IfItServes | Owes::SameDecision => None,
         };
+        let mut open = tokens.to_vec();
+        open.retain(|token| !self.log.is_settled(*token));
+        let sent = open.iter().filter_map(|token| self.log.sent.get(*token));
+        let ends = sent.map(|sent| sent.at + limit.unwrap_or(sent.seen.limit).min(sent.seen.limit));
+        let Some(end) = ends.max() else { return Ok(()) };
         loop {
-            let open = tokens.iter().filter(|token| !self.log.is_settled(**token));
-            let ends = open
-                .filter_map(|token| self.log.sent.get(*token))
-                .map(|sent| sent.at + limit.unwrap_or(sent.seen.limit).min(sent.seen.limit));
-            let Some(end) = ends.max() else { return Ok(()) };
+            while open.pop_if(|token| self.log.is_settled(*token)).is_some() {}
+            if open.is_empty() {
+                return Ok(());
+            }
             match self.incoming.next(end).await {
                 Some(heard) => self.note(heard)?,
                 None => return Ok(()),
@@ -242,6 +253,7 @@ impl Play<'_> {
         taken.map_err(|_| format!("a message of {bytes} bytes was not taken"))?;
         let seen = Seen { limit: deadline.left(now), nobody: false, replies: Vec::new() };
         self.log.sent.push(Sent { at: now, call: Some(id), seen });
+        self.log.calls.insert(id.to_string(), id);
         Ok(token)
     }
 
@@ -312,20 +324,21 @@ impl Log {
     /// A call names itself in a header or, failing that, anywhere in the body or the subject.
     fn effect(&self, other: Other) -> Effect {
         let Other { subject, call_id, message_id, payload } = other;
-        let payload = String::from_utf8_lossy(&payload);
-        let names = |call: &CallId| {
-            let id = call.to_string();
-            match &call_id {
-                Some(named) => *named == id,
-                None => {
-                    message_id.as_ref().is_some_and(|message_id| message_id.contains(&id))
-                        || payload.contains(&id)
-                        || subject.contains(&id)
-                }
+        let call = match &call_id {
+            Some(named) => self.calls.get(named).copied(),
+            None => {
+                let id = message_id.as_deref().unwrap_or_default();
+                let texts = [id.as_bytes(), &payload, subject.as_bytes()];
+                texts.into_iter().find_map(|text| self.named_in(text))
             }
         };
-        let call = self.sent.iter().filter_map(|sent| sent.call).find(names);
         Effect { call, subject, message_id }
+    }
+
+    /// The first call whose id stands in a text.
+    fn named_in(&self, text: &[u8]) -> Option<CallId> {
+        let named = |part| self.calls.get(std::str::from_utf8(part).ok()?).copied();
+        text.windows(CallId::TEXT_LEN).find_map(named)
     }
 
     fn has_reply(&self, token: usize) -> bool {

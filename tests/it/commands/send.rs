@@ -107,9 +107,12 @@ async fn with_decided_a_fallback_ends_with_1_and_a_replayed_decision_with_0() {
 #[tokio::test]
 async fn an_answer_that_is_no_decision_ends_with_1_after_one_request() {
     let site = Site::new().await;
-    for (connector, password, status) in
-        [("entra", "wrong", 401), ("entra", "secret ", 401), ("other", "secret", 404)]
-    {
+    for (connector, password, status) in [
+        ("entra", "wrong", 401),
+        ("entra", "secret ", 401),
+        ("entra", "secret\r", 401), // no line break, so the bridge counts it too
+        ("other", "secret", 404),
+    ] {
         let ended = site.send(connector, "{}", password, &[]).await;
         assert_eq!((ended.code, &*ended.err), (Some(1), ""), "{ended:?}");
         let sees = format!("The person sees: the caller's own error page (HTTP {status}: ");

@@ -27,6 +27,20 @@ async fn check(server: &NatsServer, name: &str, more: &[&str]) -> Ended {
     run(&[&least, more].concat()).await
 }
 
+/// Whoever reads replies late takes a worker for late, and whoever looks for calls one after the
+/// other does not come to an end.
+#[tokio::test]
+async fn a_large_burst_makes_no_good_worker_look_late() {
+    let server = NatsServer::start().await;
+    start(&server, "many", Copies::Two, good).await;
+    let more = ["--burst", "5000", "--effects", "effects.many.>", "--format", "json"];
+    let subject = "connectors.many.before-create";
+    let url = server.url();
+    let ended = run(&[&["worker-check", subject, "--server", &url], &more[..]].concat()).await;
+    let report = report(&ended);
+    assert_eq!((ended.code, &report["failed"]), (Some(0), &0.into()), "{}", ended.out);
+}
+
 /// The report as JSON.
 fn report(ended: &Ended) -> Value {
     assert_eq!(ended.err, "", "{ended:?}");

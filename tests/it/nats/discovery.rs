@@ -12,7 +12,7 @@ use super::{
     connector,
     worker::{Worker, lets_in},
 };
-use crate::support::real::{Bridge, NatsServer, until};
+use crate::support::real::{Bridge, NatsServer, round_trip, until};
 
 const AVAILABLE: &str = r#"workers_available{connector="c"}"#;
 
@@ -26,7 +26,7 @@ async fn service(server: &NatsServer, id: &str, subject: &str) -> JoinHandle<()>
     );
     let client = server.client().await;
     let mut asked = client.subscribe("$SRV.INFO").await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await;
     tokio::spawn(async move {
         while let Some(message) = asked.next().await {
             client.publish(message.reply.unwrap(), info.clone().into()).await.unwrap();
@@ -38,7 +38,7 @@ async fn service(server: &NatsServer, id: &str, subject: &str) -> JoinHandle<()>
 async fn count_questions(server: &NatsServer) -> Arc<AtomicU64> {
     let client = server.client().await;
     let mut asked = client.subscribe("$SRV.INFO").await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await;
     let count = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&count);
     tokio::spawn(async move {

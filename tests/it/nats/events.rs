@@ -7,11 +7,12 @@ use std::{
 
 use jsonschema::draft202012;
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{claims_of, connector};
 use crate::support::{
     process::Serving,
-    real::{Bridge, Folder, NatsServer, config_at, post, until, worker},
+    real::{Bridge, Folder, NatsServer, config_at, post, post_head, until, worker},
     records::{JETSTREAM, Records},
 };
 
@@ -248,4 +249,21 @@ async fn the_last_records_are_out_before_the_program_ends() {
     let [record] = &records.until(1).await[..] else { panic!("one") };
     assert_eq!(record.data("instance"), "pod-7");
     assert!(!ended.err.contains("were left"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn records_that_are_left_are_owned_up_to_even_where_a_connection_stays_open() {
+    let server = NatsServer::start_with(JETSTREAM).await;
+    let root = "events: {}\ndrain_delay: 0s\nshutdown_grace: 400ms";
+    let serving = Serving::start(&server, root, &connector("grace: 0s")).await.connected().await;
+    // There is no stream: the record is tried again and again.
+    post(serving.port, "c", &claims_of(1)).await;
+    // When it is refused, the rest of this request is still waited for, for longer than the grace.
+    let mut half = TcpStream::connect(("127.0.0.1", serving.port)).await.unwrap();
+    half.write_all(format!("{}\r\n{{", post_head("c", 100)).as_bytes()).await.unwrap();
+    serving.program.signal("TERM");
+    let ended = serving.program.ended().await;
+    for said in ["with connections open", "records of decisions were left", r#""records":1"#] {
+        assert!(ended.err.contains(said), "{said}: {}", ended.err);
+    }
 }

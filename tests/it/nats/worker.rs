@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
 use super::SUBJECT;
-use crate::support::real::{NatsServer, until};
+use crate::support::real::{NatsServer, round_trip, until};
 
 /// Headers and body of a reply; `None` is silence.
 pub(super) type Reply = Option<(HeaderMap, String)>;
@@ -136,13 +136,4 @@ impl Worker {
         let to = self.got()[number].message.reply.clone().unwrap();
         self.client.publish(to, text.to_owned().into()).await.unwrap();
     }
-}
-
-/// After it the server knows of everything that was sent before: what comes to a subject reaches
-/// its subscriber, over whatever connection it comes.
-async fn round_trip(client: &Client) {
-    let inbox = client.new_inbox();
-    let mut replies = client.subscribe(inbox.clone()).await.unwrap();
-    client.publish(inbox, "".into()).await.unwrap();
-    replies.next().await.unwrap();
 }

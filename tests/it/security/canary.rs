@@ -24,7 +24,7 @@ use crate::support::{
     collector::Collector,
     pki::connect_from,
     process::Serving,
-    real::{Answer, config_at, get, read_answer, until, worker},
+    real::{Answer, config_at, get, read_answer, round_trip, until, worker},
     records::Records,
 };
 
@@ -66,7 +66,7 @@ fn assert_clean(place: &str, bytes: &[u8]) {
 async fn watch(server: &NatsServer) -> Arc<Mutex<Vec<u8>>> {
     let client = server.client().await;
     let mut all = client.subscribe(">").await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     tokio::spawn(async move {

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{NO_TIMEOUT, bridge, call, last_call, next_answer};
-use crate::support::real::{Answer, Bridge, NatsServer, SOON, post_head, until};
+use crate::support::real::{Answer, Bridge, NatsServer, SOON, post_head, round_trip, until};
 
 const CLAIMS: &str = r#"{"email":"a@example.com"}"#;
 const CONTINUE: &str = r#"{"action":"Continue","tier":"gold"}"#;
@@ -46,7 +46,7 @@ impl Site {
         let bridge = bridge(&server, &format!("max_connections: 1\n{NO_TIMEOUT}"), "").await;
         let client = server.client().await;
         let calls = client.subscribe("connectors.c.before-create").await.unwrap();
-        client.flush().await.unwrap();
+        round_trip(&client).await;
         Self { bridge, client, calls, _server: server }
     }
 

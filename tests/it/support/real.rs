@@ -13,6 +13,7 @@ use std::{
 
 use async_nats::Client;
 use connector_bridge::{app::App, config::Config};
+use futures_util::StreamExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -356,6 +357,15 @@ pub(crate) async fn one_answer(
     Some(Answer { body: String::from_utf8(body).unwrap(), ..answer })
 }
 
+/// After it the server knows of everything that was sent before: what comes to a subject reaches
+/// its subscriber, over whatever connection it comes. (`flush` returns once the socket has it.)
+pub(crate) async fn round_trip(client: &Client) {
+    let inbox = client.new_inbox();
+    let mut replies = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish(inbox, "".into()).await.unwrap();
+    replies.next().await.unwrap();
+}
+
 /// A worker on `subject`: what `decide` returns for a message is its reply, if anything. Counts.
 pub(crate) async fn worker(
     server: &NatsServer,
@@ -371,9 +381,8 @@ pub(crate) async fn worker_of(
     subject: &str,
     decide: impl Fn(&async_nats::Message) -> Option<String> + Send + 'static,
 ) -> Arc<AtomicU64> {
-    use futures_util::StreamExt;
     let mut calls = client.queue_subscribe(subject.to_owned(), "w".to_owned()).await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await;
     let count = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&count);
     tokio::spawn(async move {

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, future::join_all};
 
 use crate::support::{
     process::{Program, example, python, run, sql},
-    real::{Answer, Bridge, Folder, NatsServer, SOON, until},
+    real::{Answer, Bridge, Folder, NatsServer, SOON, round_trip, until},
 };
 
 const SUBJECT: &str = "connectors.approve-signup.before-create";
@@ -298,7 +298,7 @@ async fn a_copy_that_is_told_to_stop_decides_what_it_has_and_exits_with_0() {
             .unwrap();
     }
     // From here on the server has passed them all on.
-    workers.client.flush().await.unwrap();
+    round_trip(&workers.client).await;
     copy.signal("TERM");
     copy.signal("CONT");
     for _ in 0..200 {

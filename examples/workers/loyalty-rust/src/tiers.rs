@@ -76,9 +76,10 @@ impl Members {
     }
 }
 
-/// The same text for the same mailbox, however it is typed.
+/// The same text for the same mailbox, however it is typed. Letters beyond ASCII stay as they are:
+/// the small letter of the kelvin sign is a k, and would make one member of two.
 fn normal(email: &str) -> String {
-    email.trim().to_lowercase()
+    email.trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -113,6 +114,9 @@ mod tests {
         let ada = Member { number: "M-1".to_owned(), orders: 3, spent: 4 };
         assert_eq!(members.find(" ADA@Example.com"), Some(&ada));
         assert_eq!(members.find("ada@example.org"), None);
+        let kim = Members::parse("email,member,orders,spent\nkim@example.com,M-2,3,4\n").unwrap();
+        assert!(kim.find("Kim@example.com").is_some());
+        assert_eq!(kim.find("\u{212a}im@example.com"), None, "the kelvin sign is no k");
         assert_eq!(members.find(""), None);
     }
 

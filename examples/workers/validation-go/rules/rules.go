@@ -69,7 +69,7 @@ func Load(file []byte) (*Rules, error) {
 		messages:           messages,
 	}
 	for _, domain := range read.Domains {
-		rules.domains = append(rules.domains, folded(domain))
+		rules.domains = append(rules.domains, foldedDomain(domain))
 	}
 	for _, each := range read.Countries {
 		if len(each.Names) == 0 {
@@ -125,7 +125,7 @@ func (r *Rules) allows(email string) bool {
 	if at < 1 {
 		return false
 	}
-	domain := folded(email[at+1:])
+	domain := foldedDomain(email[at+1:])
 	for _, allowed := range r.domains {
 		parent, isWildcard := strings.CutPrefix(allowed, "*")
 		if domain == allowed || isWildcard && strings.HasSuffix(domain, parent) && domain != parent {
@@ -151,7 +151,19 @@ func text(claims map[string]any, name string) string {
 	return value
 }
 
-// folded is how names are compared.
+// foldedDomain is how domains are compared. Letters beyond ASCII stay as they are: the small letter of
+// the kelvin sign is a k, and would let in people of another domain.
+func foldedDomain(domain string) string {
+	small := func(letter rune) rune {
+		if 'A' <= letter && letter <= 'Z' {
+			return letter + 'a' - 'A'
+		}
+		return letter
+	}
+	return strings.Map(small, strings.TrimSpace(domain))
+}
+
+// folded is how names of countries are compared.
 func folded(name string) string {
 	return strings.ToLower(strings.TrimSpace(name))
 }

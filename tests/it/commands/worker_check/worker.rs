@@ -10,7 +10,7 @@ use async_nats::{Client, HeaderMap, Message, Subscriber};
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use crate::support::real::NatsServer;
+use crate::support::real::{NatsServer, round_trip};
 
 pub(super) const CONTINUE: &str = r#"{"action":"Continue","extension_Tier":"gold"}"#;
 
@@ -102,7 +102,7 @@ pub(super) async fn start(
             Copies::Two => Some(copy.client.subscribe("$SRV.INFO").await.unwrap()),
             Copies::One | Copies::TwoWithoutGroup => None,
         };
-        copy.client.flush().await.unwrap();
+        round_trip(&copy.client).await;
         tokio::spawn(copy.run(format!("{name}-{number}"), calls, infos));
     }
     log

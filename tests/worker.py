@@ -8,10 +8,11 @@ import nats
 
 
 async def main(server, subject):
-    connection = await nats.connect(server)
+    # The server may have been started at the same moment.
+    connection = await nats.connect(server, reconnect_time_wait=0.1, max_reconnect_attempts=200)
 
     async def decide(call):
-        await call.respond(json.dumps({"action": "Continue", "extension_Tier": "gold"}).encode())
+        await connection.publish(call.reply, json.dumps({"action": "Continue", "extension_Tier": "gold"}).encode())
 
     await connection.subscribe(subject, queue="workers", cb=decide)
     await connection.flush()
