@@ -14,9 +14,14 @@
 import argparse
 import functools
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))
+
+import checking  # noqa: E402: only now it can be found
 
 
 def arguments() -> argparse.Namespace:
@@ -30,7 +35,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def watched(check):
+def watched(check: Callable) -> Callable:
     """The same, and nothing is said on the console meanwhile; a failure leaves a picture."""
 
     @functools.wraps(check)
@@ -40,10 +45,10 @@ def watched(check):
             browser.assert_quiet()
         except Exception:
             browser.picture_of_failure(check.__name__.replace("_", " "))
-            raise
+            # The picture shows what else Playwright would put into words.
+            raise checking.Fault(traceback.format_exc().partition("\nAria snapshot:")[0]) from None
         finally:
             browser.tidy()
-        return []
 
     return carry_out
 
@@ -51,10 +56,8 @@ def watched(check):
 def main() -> int:
     options = arguments()
     sys.path.insert(0, str(options.tools / "python"))
-    sys.path.append(str(ROOT / "tests"))
     from playwright.sync_api import sync_playwright
 
-    import checking
     import checks
     import pictures
     from demo import Demo
@@ -65,10 +68,10 @@ def main() -> int:
     chosen = [watched(check) for check in all_checks if options.only in check.__name__.replace("_", " ")]
     with Demo(options.program, options.nats_server) as demo, sync_playwright() as playwright:
         browser = Browser(playwright, options.tools, demo, options.pictures)
-        failed = checking.carry_out(chosen, browser)
+        total = checking.carry_out(chosen, browser)
         browser.close()
-    print(f"{len(chosen) - failed} of {len(chosen)} checks passed; pictures are in {options.pictures}")
-    return 1 if failed else 0
+    print(f"{total}; pictures are in {options.pictures}")
+    return 1 if total.failed else 0
 
 
 if __name__ == "__main__":
