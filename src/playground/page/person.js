@@ -52,7 +52,7 @@ export function showForm(connector, text, { typing, send, message }) {
       input.value = String(value);
       return el("div", { class: "field" }, el("label", { for: id }, labelOf(name)), input);
     }),
-    members ? null : el("p", { class: "lead" }, "The claims on the right are not one JSON object, so there is no form."),
+    members ? null : el("p", { class: "lead" }, "The claims are not one JSON object, so there is no form."),
     others.length ? el("p", { class: "note" }, `The caller adds: ${others.join(", ")}.`) : null,
     el("button", { type: "submit", class: "main", id: "send" }, button));
   fill(byId("screen"), form);
