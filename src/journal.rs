@@ -273,7 +273,10 @@ impl Notes {
                 page.messages.push(Sent {
                     at: clock::now(),
                     subject: message.connector.subject.to_string(),
-                    headers: message.headers().into(),
+                    headers: message
+                        .headers()
+                        .map(|(name, value)| (name, value.into_owned()))
+                        .into(),
                     payload: (bodies == Bodies::AreKept).then(|| message.body.clone()),
                     ended: None,
                 });
