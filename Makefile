@@ -37,6 +37,9 @@ export PROMETHEUS
 # Helm 3 and 4, and what renders of the chart are held against.
 CHART_TOOLS := .tools/chart
 
+# A browser for the playground's page, and what uses it as a person does.
+BROWSER_TOOLS := .tools/browser
+
 # What the files in deploy/ are read with.
 DEPLOY_TOOLS := .tools/deploy
 
@@ -57,18 +60,19 @@ BENCH_PACKAGES := .tools/bench
 BENCH ?=
 
 .PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers \
-	test-instructions bench bench-scale bench-programs fuzz fmt clippy doc unit demo-once deny advisories \
-	sbom tools build programs clean
+	test-instructions test-browser bench bench-scale bench-programs fuzz fmt clippy doc unit demo-once \
+	deny advisories sbom tools build programs clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
 test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
-	test-workers test-instructions demo-once deny sbom
+	test-workers test-browser test-instructions demo-once deny sbom
 
 # Everything that tests fetch; `make test` fetches it too, each when it is needed.
 tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
-	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(VALGRIND) $(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
+	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(BROWSER_TOOLS)/installed $(VALGRIND) \
+	$(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
 
 build:
 	cargo build --release --locked --bin connector-bridge
@@ -121,6 +125,10 @@ test-chart: $(CHART_TOOLS)/installed programs
 test-deploy: $(DEPLOY_TOOLS)/installed $(NATS_SERVER) $(NATS_PY)/installed $(PROMETHEUS)/installed \
 	programs
 	python3 tests/deploy/run.py --tools $(DEPLOY_TOOLS) --program $(PROGRAM)
+
+# The playground's page in a real browser; pictures of what it shows are left in target/playground.
+test-browser: $(BROWSER_TOOLS)/installed $(NATS_SERVER) programs
+	python3 tests/browser/run.py --tools $(BROWSER_TOOLS) --program $(PROGRAM) --nats-server $(NATS_SERVER)
 
 # How many instructions a call takes, whatever the machine's speed, against the figure that was counted
 # last. `tests/instructions/run.py --update` writes a new one.
@@ -209,6 +217,10 @@ $(DEPLOY_TOOLS)/installed: tests/deploy/fetch-tools deploy/fetch-debian
 
 $(CHART_TOOLS)/installed: tests/chart/fetch-tools
 	tests/chart/fetch-tools $(CHART_TOOLS)
+	touch $@
+
+$(BROWSER_TOOLS)/installed: tests/browser/fetch-tools tests/browser/requirements.txt deploy/fetch-debian
+	tests/browser/fetch-tools $(BROWSER_TOOLS)
 	touch $@
 
 $(TOOLS)/valgrind/usr/bin/valgrind: deploy/fetch-debian

@@ -114,15 +114,24 @@ async fn set_log_level(
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {
-    let wire = admin.pipeline.wire();
-    let (calls, (waiting, late)) = admin.pipeline.sizes();
-    let connectors: serde_json::Map<String, Value> =
-        admin.lanes.iter().map(|lane| (lane.connector.name.to_string(), connector(lane))).collect();
-    let status = json!({
+    ([(CONTENT_TYPE, "application/json")], format!("{:#}\n", admin.status())).into_response()
+}
+
+impl Admin {
+    /// The state of the bridge, with nothing of any call in it.
+    pub fn status(&self) -> Value {
+        let wire = self.pipeline.wire();
+        let (calls, (waiting, late)) = self.pipeline.sizes();
+        let connectors: serde_json::Map<String, Value> = self
+            .lanes
+            .iter()
+            .map(|lane| (lane.connector.name.to_string(), connector(lane)))
+            .collect();
+        json!({
         "version": crate::VERSION,
         "revision": crate::REVISION,
-        "uptime_seconds": (clock::now() - admin.started).as_secs(),
-        "state": match admin.stopping.phase() {
+        "uptime_seconds": (clock::now() - self.started).as_secs(),
+        "state": match self.stopping.phase() {
             Phase::Running => "running",
             Phase::Draining => "draining",
             Phase::Closed => "closed",
@@ -132,11 +141,11 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
             "server_version": wire.server_version(),
             "missing_rights": wire.missing_rights(),
         },
-        "store": admin.pipeline.store_is_available().map(|available| json!({"available": available})),
+        "store": self.pipeline.store_is_available().map(|available| json!({"available": available})),
         "calls": {"remembered": calls, "messages_waiting": waiting, "messages_late": late},
         "connectors": connectors,
-    });
-    ([(CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
+        })
+    }
 }
 
 fn connector(lane: &Lane) -> Value {
@@ -150,6 +159,7 @@ fn connector(lane: &Lane) -> Value {
         "caller_timeout_seconds": seconds(connector.protocol.caller_waits),
         "breaker": if lane.breaker_is_open() { "open" } else { "closed" },
         "in_flight": lane.in_flight(),
+        "cached_decisions": lane.cached_decisions(),
         "workers_available": lane.metrics.workers_available.get(),
     })
 }

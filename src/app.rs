@@ -1,5 +1,7 @@
 //! Builds the bridge from its parts, runs it, and ends it in order.
 
+mod ports;
+
 use std::{
     io,
     net::SocketAddr,
@@ -11,7 +13,6 @@ use std::{
 use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
-use tower_service::Service;
 
 use crate::{
     admin::{self, Admin},
@@ -25,6 +26,7 @@ use crate::{
         listener::{self, Terms},
         peer::{CertificateRules, Peer},
     },
+    journal::Journal,
     lane::{Lane, Sharing},
     lifecycle::{self, Phase, Stop, Stopping, Timetable},
     logs::{self, Logs},
@@ -32,7 +34,8 @@ use crate::{
     metrics::Metrics,
     nats::{self, Decisions, NatsWire},
     pipeline::Pipeline,
-    secrets::Secrets,
+    playground::{self, Door, Extras, Playground},
+    secrets::{Auth, Secrets},
     store::SharedCalls,
     traces::{Callers, Exporter, TraceError, Traces},
 };
@@ -40,9 +43,6 @@ use crate::{
 /// The most threads that serve callers. More do not help: one serves tens of thousands of calls a
 /// second, and NATS has one connection.
 const SERVING_THREADS_MAX: usize = 4;
-
-/// The most connections to the administration port.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// How long the end of the program waits for the last spans.
 const SPANS_FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -80,6 +80,9 @@ pub struct App {
     pub address: SocketAddr,
     /// Where probes and Prometheus connect.
     pub admin_address: SocketAddr,
+    /// Where the playground's page is, if there is one.
+    pub playground_address: Option<SocketAddr>,
+    playground: Option<(std::net::TcpListener, Playground)>,
     config: Config,
     front: Arc<Front<NatsWire>>,
     admin: Arc<Admin>,
@@ -112,6 +115,11 @@ impl App {
         };
         let (listener, address) = listen("listen", config.listen)?;
         let (admin_listener, admin_address) = listen("admin_listen", config.admin_listen)?;
+        let playground =
+            config.playground_listen.map(|address| listen("playground_listen", address));
+        let playground = playground.transpose()?;
+        let playground_address = playground.as_ref().map(|(_, address)| *address);
+        let journal = playground.as_ref().map_or_else(Journal::default, |_| Journal::open());
         let (wire, link) = nats::new(&config, &secrets).map_err(|error| internal(&error))?;
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
@@ -145,7 +153,9 @@ impl App {
             let instance = config.instance.clone().unwrap_or_else(|| wire.instance().to_owned());
             Events::new(Arc::clone(&wire), rules, instance, metrics.clone())
         });
-        let watcher = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
+        let tell = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
+        let told = events.clone().map(tell).into_iter();
+        let noted = playground.iter().map(|_| note());
         let front = Front {
             pipeline: Arc::clone(&pipeline),
             endpoints: endpoints.collect(),
@@ -156,7 +166,8 @@ impl App {
             read_timeout: config.read_timeout,
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
-            watchers: events.clone().map(watcher).into_iter().collect(),
+            journal: journal.clone(),
+            watchers: told.chain(noted).collect(),
         };
         let (stop, stopping) = lifecycle::new();
         let stopping_admin = stopping.clone();
@@ -168,12 +179,20 @@ impl App {
             pipeline,
             logs,
         };
+        let admin = Arc::new(admin);
+        let playground = playground.map(|(listener, _)| {
+            let (doors, server_tls) =
+                (doors(&config, &secrets, &admin), secrets.server_tls.clone());
+            (listener, Playground::new(Arc::clone(&admin), journal, doors, address, server_tls))
+        });
         Ok(Self {
             address,
             admin_address,
+            playground_address,
+            playground,
             config,
             front: Arc::new(front),
-            admin: Arc::new(admin),
+            admin,
             link,
             wire,
             decisions,
@@ -184,6 +203,13 @@ impl App {
             stop,
             stopping,
         })
+    }
+
+    /// Gives the playground's page what a demo has besides.
+    pub fn give(&mut self, extras: Extras) {
+        if let Some((_, playground)) = &mut self.playground {
+            playground.extras = extras;
+        }
     }
 
     /// Serves until `signal`, then ends in order: at the latest `shutdown_grace` after it.
@@ -210,7 +236,17 @@ impl App {
         let server_tls = self.secrets.server_tls.clone();
         let secrets_metrics = metrics.clone();
         background.spawn(async move { self.secrets.keep(secrets_metrics).await });
-        background.spawn(serve_admin(self.admin_listener, &config, &metrics, admin));
+        let administration = admin::router(admin);
+        background.spawn(ports::administration(
+            self.admin_listener,
+            &config,
+            &metrics,
+            administration,
+        ));
+        if let Some((listener, playground)) = self.playground {
+            let page = playground::router(Arc::new(playground));
+            background.spawn(ports::playground(listener, &config, &metrics, page));
+        }
 
         let terms =
             Terms { tls: server_tls, ..Terms::plain(config.read_timeout, config.max_connections) };
@@ -344,30 +380,19 @@ fn serve_on_a_thread(
     Ok(receiver)
 }
 
-fn serve_admin(
-    listener: std::net::TcpListener,
-    config: &Config,
-    metrics: &Metrics,
-    admin: Arc<Admin>,
-) -> impl Future<Output = ()> + Send + 'static {
-    let terms = Terms::plain(config.read_timeout, ADMIN_CONNECTIONS_MAX);
-    let metrics = metrics.clone();
-    // Probes are answered to the very end.
-    let (never, stopping) = lifecycle::new();
-    let router = admin::router(admin);
-    let service = move |request: Request<Incoming>, _: Arc<Progress>, _: Arc<Peer>| {
-        let mut router = router.clone();
-        async move {
-            match router.call(request.map(axum::body::Body::new)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        }
+/// What the playground calls, and with what.
+fn doors(config: &Config, secrets: &Secrets, admin: &Admin) -> Vec<Door> {
+    let settings = config.connectors.iter().map(|settings| settings.auth.clone());
+    let connectors = admin.lanes.iter().zip(&secrets.auth).zip(settings);
+    let door = |((lane, (_, auth)), settings): ((&Arc<Lane>, &(_, Auth)), _)| Door {
+        lane: Arc::clone(lane),
+        auth: auth.clone(),
+        settings,
     };
-    async move {
-        let _never = never;
-        if let Err(error) = listener::serve(listener, terms, metrics, stopping, service).await {
-            tracing::error!(%error, "the administration port is closed");
-        }
-    }
+    connectors.map(door).collect()
+}
+
+/// Has the journal take note of the end of a call.
+fn note() -> Watcher {
+    Box::new(|ended| ended.call.notes.answered(ended.outcome))
 }

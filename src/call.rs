@@ -21,6 +21,7 @@ use crate::{
         outcome::Outcome,
         record::Round,
     },
+    journal::Notes,
     lane::Lane,
     metrics::{CallResult, MessageResult},
     traces::{MessageSpan, RequestSpan},
@@ -45,6 +46,8 @@ pub struct Call {
     pub locales: Option<String>,
     /// The request, as traces show it.
     pub span: RequestSpan,
+    /// The request, as the playground shows it.
+    pub notes: Notes,
     /// Set where a required claim is not filled: no worker is asked.
     pub missing_claim: Option<Outcome>,
     /// The number of the last message that was sent for this request; 0 before there is one.
@@ -59,11 +62,13 @@ impl Call {
         body: Bytes,
         key: &HashKey,
         span: RequestSpan,
+        notes: Notes,
     ) -> Result<Self, JsonFault> {
         let connector = &lane.connector;
         let claims = Object::parse(&body)?;
         let id = CallId::of(key, connector.name.as_str(), &claims);
         span.became(id, body.len());
+        notes.became(id, &claims, body.len());
         let names_person = name_the_person(&claims, &connector.identify_by);
         let cached = connector.fallback.cached.as_ref().filter(|_| names_person);
         let cache_keys = cached.map(|rules| CacheKeys {
@@ -82,6 +87,7 @@ impl Call {
             cache_keys,
             locales,
             span,
+            notes,
             missing_claim,
             attempt,
         })
@@ -91,6 +97,7 @@ impl Call {
     pub fn found(&self, result: CallResult) {
         self.lane.metrics.call(result);
         self.span.found(result);
+        self.notes.found(result);
     }
 
     /// The message with this number was sent.
@@ -114,6 +121,7 @@ impl Call {
     ) {
         self.lane.metrics.message(result, taken);
         span.ended(result, code);
+        self.notes.message_ended(result);
     }
 
     /// When its decision must be there.

@@ -1,6 +1,5 @@
 //! The command line: what is asked for, and the exit code of how it ended.
 
-mod caller;
 mod check;
 mod demo;
 mod schema;
@@ -36,8 +35,9 @@ Usage:
       certificate authorities of the system); with --decided a fallback is a
       failure too
   connector-bridge demo [--once] [--nats-server PATH]
-      starts a nats-server, an example worker and the bridge, and plays sample
-      sign-ups; with --once it ends after them
+      starts a nats-server, an example worker and the bridge, plays sample
+      sign-ups, and opens the playground's page; with --once it ends after the
+      samples, without a page
   connector-bridge worker-check SUBJECT [--server URL]
                         [--credentials-file F | --nkey-file F | --token-file F |
                         --user U --password-file F] [--ca F] [--cert F --key F]

@@ -38,6 +38,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where probes and Prometheus connect.
     pub admin_listen: SocketAddr,
+    /// Where the playground's page is, on loopback. There is none where it is missing.
+    pub playground_listen: Option<SocketAddr>,
     /// The largest body that is read, in bytes.
     pub max_body: usize,
     /// How long a head or a body may take, and a connection may keep silent.
@@ -186,9 +188,6 @@ pub struct ForwardedSettings {
     .0.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
 pub struct ConfigError(pub Vec<Fault>);
 
-/// Keys of the documented configuration that this version does not have yet.
-const NOT_YET: &str = "is not supported by this version";
-
 impl Config {
     /// Reads a configuration. Reports every fault at once: an operator mends a file in one round,
     /// not in five.
@@ -213,7 +212,6 @@ impl Config {
     }
 
     fn read(root: Section<'_>) -> Self {
-        root.refuse("playground_listen", NOT_YET);
         let (tls, forwarded) = (tls(&root), forwarded(&root));
         let certificates = match &tls {
             Some(Tls { has_client_ca: true, .. }) => Certificates::Come,
@@ -225,10 +223,17 @@ impl Config {
         if listen == admin && listen.port() != 0 {
             root.fault("admin_listen", "is the same address as listen");
         }
+        let playground = root.value("playground_listen", units::loopback);
+        if playground
+            .is_some_and(|address| address.port() != 0 && [listen, admin].contains(&address))
+        {
+            root.fault("playground_listen", "is the same address as listen or admin_listen");
+        }
         let connectors = connectors::read(&root, certificates);
         let config = Self {
             listen,
             admin_listen: admin,
+            playground_listen: playground,
             max_body: root.or("max_body", 64 * 1024, units::size(1..=1024 * 1024)),
             read_timeout: root.or(
                 "read_timeout",

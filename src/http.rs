@@ -37,6 +37,7 @@ use crate::{
         call_id::HashKey, credentials::AuthFailure, deadline::milliseconds, outcome::Reason,
         problem::Problem, trace_context::TraceContext,
     },
+    journal::{Journal, Notes},
     lane::Lane,
     metrics::{Metrics, Traced},
     pipeline::{Answered, Pipeline},
@@ -65,6 +66,14 @@ pub struct Endpoint {
     pub auth: Auth,
 }
 
+/// A request for a connector, and where it is recorded.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    endpoint: &'a Endpoint,
+    span: &'a RequestSpan,
+    notes: &'a Notes,
+}
+
 /// Everything that a request needs.
 pub struct Front<W> {
     /// Decides calls.
@@ -85,6 +94,8 @@ pub struct Front<W> {
     pub scheme: &'static str,
     /// Makes spans.
     pub traces: Traces,
+    /// Takes notes of requests.
+    pub journal: Journal,
     /// Are told of the end of every call.
     pub watchers: Vec<Watcher>,
 }
@@ -120,9 +131,11 @@ impl<W: Wire> Front<W> {
             scheme: self.scheme,
             context: trace_context(request.headers()),
         });
-        let call = match self.read(endpoint, request, arrived, peer, &span).await {
+        let notes = self.journal.request(&endpoint.lane.connector, arrived, peer.socket);
+        let named = Named { endpoint, span: &span, notes: &notes };
+        let call = match self.read(named, request, arrived, peer).await {
             Ok(call) => Arc::new(call),
-            Err(refusal) => return self.refuse(Some((endpoint, &span)), progress, refusal),
+            Err(refusal) => return self.refuse(Some(named), progress, refusal),
         };
         // A task of its own: a caller that hangs up drops this future, but not the decision. In a
         // box, since tasks are moved about while they begin and end.
@@ -158,11 +171,10 @@ impl<W: Wire> Front<W> {
     /// Everything that must hold before a request is a call.
     async fn read<B>(
         &self,
-        endpoint: &Endpoint,
+        Named { endpoint, span, notes }: Named<'_>,
         request: Request<B>,
         arrived: Instant,
         peer: &Peer,
-        span: &RequestSpan,
     ) -> Result<Call, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -171,6 +183,7 @@ impl<W: Wire> Front<W> {
             return Err(Refusal::Method);
         }
         self.authenticate(endpoint, &request, peer).map_err(Refusal::Credentials)?;
+        notes.authenticated();
         if !is_json_in_utf8(request.headers()) {
             return Err(Refusal::MediaType);
         }
@@ -182,7 +195,8 @@ impl<W: Wire> Front<W> {
         let body = clock::until(read_until, self.body(request.into_body())).await;
         let body = body.ok_or(Refusal::BodyTimeout)??;
         let lane = Arc::clone(&endpoint.lane);
-        Call::read(lane, arrived, body, &self.hash_key.get(), span.clone()).map_err(Refusal::Json)
+        let (key, span, notes) = (self.hash_key.get(), span.clone(), notes.clone());
+        Call::read(lane, arrived, body, &key, span, notes).map_err(Refusal::Json)
     }
 
     fn authenticate<B>(
@@ -231,7 +245,7 @@ impl<W: Wire> Front<W> {
 
     fn refuse(
         &self,
-        named: Option<(&Endpoint, &RequestSpan)>,
+        named: Option<Named<'_>>,
         progress: &Arc<Progress>,
         refusal: Refusal,
     ) -> Response<AnswerBody> {
@@ -239,8 +253,9 @@ impl<W: Wire> Front<W> {
         if let Some(rejection) = refusal.rejection() {
             self.metrics.rejected(rejection);
         }
-        if let Some((Endpoint { lane, .. }, span)) = named {
+        if let Some(Named { endpoint: Endpoint { lane, .. }, span, notes }) = named {
             span.ended(refusal.status().as_u16());
+            notes.refused(refusal.status().as_u16(), refusal.code());
             let taken = clock::now() - arrived;
             lane.metrics.refused(refusal.status().as_u16(), taken);
             let failure = refusal.auth_failure();

@@ -145,6 +145,11 @@ impl Lane {
         }
     }
 
+    /// How many decisions its cache holds, where it has one.
+    pub fn cached_decisions(&self) -> Option<u64> {
+        self.cache.as_ref().map(DecisionCache::len)
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -50,17 +50,6 @@ use crate::{
 /// fixed in 2.12.7.
 const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 7);
 
-const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
-const NAME: HeaderName = HeaderName::from_static("Connector-Name");
-const STEP: HeaderName = HeaderName::from_static("Connector-Step");
-const PROTOCOL: HeaderName = HeaderName::from_static("Connector-Protocol");
-const CALL_ID: HeaderName = HeaderName::from_static("Connector-Call-Id");
-const ATTEMPT: HeaderName = HeaderName::from_static("Connector-Attempt");
-const DEADLINE: HeaderName = HeaderName::from_static("Connector-Deadline");
-const TIMEOUT_MS: HeaderName = HeaderName::from_static("Connector-Timeout-Ms");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-
 /// What messages are sent over.
 pub struct NatsWire {
     /// `None` while there is no connection.
@@ -161,24 +150,11 @@ impl Wire for NatsWire {
     }
 }
 
-/// All values are made here or come from the configuration; none comes from a claim.
 fn headers(message: &Message<'_>) -> Result<HeaderMap, <HeaderValue as std::str::FromStr>::Err> {
-    let connector = message.connector;
-    let call_id = message.call_id.to_string();
-    let deadline = humantime::format_rfc3339_millis(message.deadline).to_string();
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, "application/json".parse::<HeaderValue>()?);
-    headers.insert(NAME, connector.name.as_str().parse::<HeaderValue>()?);
-    headers.insert(STEP, connector.step.name.parse::<HeaderValue>()?);
-    headers.insert(PROTOCOL, connector.protocol.name.parse::<HeaderValue>()?);
-    headers.insert(CALL_ID, call_id.parse::<HeaderValue>()?);
-    headers.insert(async_nats::header::NATS_MESSAGE_ID, call_id.parse::<HeaderValue>()?);
-    headers.insert(ATTEMPT, HeaderValue::from(u64::from(message.attempt)));
-    headers.insert(DEADLINE, deadline.parse::<HeaderValue>()?);
-    let time_left = u64::try_from(message.time_left.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(TIMEOUT_MS, HeaderValue::from(time_left));
-    headers.insert(TRACEPARENT, message.trace.span.to_string().parse::<HeaderValue>()?);
-    headers.insert(TRACESTATE, message.trace.tracestate().parse::<HeaderValue>()?);
+    for (name, value) in message.headers() {
+        headers.insert(HeaderName::from_static(name), value.parse::<HeaderValue>()?);
+    }
     Ok(headers)
 }
 

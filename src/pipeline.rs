@@ -22,6 +22,7 @@ use crate::{
         reply,
     },
     inbox::{Arrival, Inbox, Token},
+    journal::{Came, Notes},
     lane::Lane,
     memory::{Begun, Ended, Lead, Led, Memory, Receipt},
     metrics::CallResult,
@@ -39,6 +40,7 @@ struct Ticket {
     led: Option<Led>,
     cache_keys: Option<CacheKeys>,
     locales: Option<String>,
+    notes: Notes,
 }
 
 /// The end of a request, and how to say that its answer was delivered.
@@ -199,6 +201,7 @@ impl<W: Wire> Pipeline<W> {
     pub fn deliver(&self, token: Token, arrival: Arrival) {
         let Some((ticket, reply)) = self.inbox.deliver(token, arrival) else { return };
         let lane = &ticket.lane;
+        ticket.notes.replied(&reply, Came::Late);
         // Otherwise it is the reply to an earlier message of a call that still waits.
         let is_late = clock::now() >= ticket.deadline;
         if is_late {

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use self::opening::Opening;
 pub use self::{
-    auth::{Auth, Presented},
+    auth::{Auth, Presented, Shown},
     nats::NatsIdentity,
 };
 use crate::{
@@ -40,7 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// What is in a file. Its memory is cleared when it is no longer needed.
-pub(crate) type Secret = Zeroizing<Vec<u8>>;
+pub type Secret = Zeroizing<Vec<u8>>;
 
 /// Why a secret cannot be used. Says nothing about what is in the file.
 #[derive(Debug)]
@@ -129,6 +129,11 @@ impl<T> Live<T> {
     /// What is in force now.
     pub fn get(&self) -> Arc<T> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    /// What the first file holds now.
+    fn first(&self) -> Option<Secret> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).0.first().cloned()
     }
 }
 

@@ -5,6 +5,7 @@
 //! callers ask for are among them (Azure AD B2C, "TLS and cipher suite requirements").
 
 mod authorities;
+mod own;
 
 use std::{env, ffi::OsString, fmt, io, sync::Arc, time::SystemTime};
 
@@ -66,6 +67,7 @@ pub enum Asks {
 /// What the bridge shows to callers.
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    own: CertificateDer<'static>,
     /// When the first certificate of the chain ends that does.
     pub ends: SystemTime,
 }
@@ -74,6 +76,7 @@ impl ServerTls {
     /// From a chain of certificates, the own one first, and its private key.
     pub fn from_pem(chain: &[u8], key: &[u8], asks: Asks) -> Result<Self, Unusable> {
         let (chain, ends) = certificates(chain, Part::Chain)?;
+        let own = chain.first().cloned().ok_or(NO_CHAIN)?;
         let key = private_key(key)?;
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
@@ -88,7 +91,7 @@ impl ServerTls {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| unusable(&error))?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Self { config: Arc::new(config), ends })
+        Ok(Self { config: Arc::new(config), own, ends })
     }
 
     /// Shakes hands with a client. Returns the chain of its certificate too, if it shows one,
@@ -267,6 +270,8 @@ fn roots<'a>(
     }
     Ok(roots)
 }
+
+const NO_CHAIN: Unusable = Unusable { part: Part::Chain, what: "holds no certificate" };
 
 const NO_AUTHORITY: Unusable =
     Unusable { part: Part::Authorities, what: "holds a certificate that cannot be used" };

@@ -2,6 +2,7 @@
 //! real one.
 
 use std::{
+    borrow::Cow,
     fmt,
     time::{Duration, Instant, SystemTime},
 };
@@ -56,6 +57,33 @@ pub struct Message<'a> {
     pub trace: &'a TraceContext,
     /// The caller's body, byte for byte.
     pub body: Bytes,
+}
+
+/// The header that names the call.
+pub const CALL_ID: &str = "Connector-Call-Id";
+
+impl Message<'_> {
+    /// Its headers. All values are made here or come from the configuration; none comes from a
+    /// claim.
+    pub fn headers(&self) -> [(&'static str, Cow<'_, str>); 11] {
+        let connector = self.connector;
+        let time_left = u64::try_from(self.time_left.as_millis()).unwrap_or(u64::MAX);
+        let call_id = self.call_id.to_string();
+        let deadline = humantime::format_rfc3339_millis(self.deadline).to_string();
+        [
+            ("Content-Type", "application/json".into()),
+            ("Connector-Name", connector.name.as_str().into()),
+            ("Connector-Step", connector.step.name.into()),
+            ("Connector-Protocol", connector.protocol.name.into()),
+            (CALL_ID, call_id.clone().into()),
+            ("Nats-Msg-Id", call_id.into()),
+            ("Connector-Attempt", self.attempt.to_string().into()),
+            ("Connector-Deadline", deadline.into()),
+            ("Connector-Timeout-Ms", time_left.to_string().into()),
+            ("traceparent", self.trace.span.to_string().into()),
+            ("tracestate", self.trace.tracestate().into()),
+        ]
+    }
 }
 
 /// The most time that one read or write of a store may take. With less, silence says nothing about

@@ -4,18 +4,23 @@ mod samples;
 mod server;
 mod worker;
 
-use std::{fs, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use http::Uri;
 use lexopt::Arg;
+use tokio::sync::watch;
 
 use self::{samples::SAMPLES, server::NatsServer};
-use super::{
-    Failure,
+use super::{Failure, file, print, runtime};
+use crate::{
+    app::App,
     caller::{Caller, Seen},
-    file, print, runtime,
+    config::Config,
+    domain::protocol::Protocol,
+    lifecycle,
+    playground::{Extras, Faults},
+    random::Random,
 };
-use crate::{app::App, config::Config, domain::protocol::Protocol, lifecycle, random::Random};
 
 const USER: &str = "demo";
 
@@ -30,28 +35,49 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             }
         }
     }
+    let page = if once { Page::Closed } else { Page::Open };
     runtime()?.block_on(async {
         let folder = Folder::new()?;
-        let server =
+        let mut server =
             NatsServer::start(&nats_server, &folder.0).await.map_err(Failure::Unavailable)?;
-        worker::start(&server.url).await.map_err(|error| Failure::Internal(error.to_string()))?;
-        let app = App::start(config(&folder, &server.url)?, false).await?;
-        let address = app.address;
+        let (faults, broken) = watch::channel(Faults::default());
+        worker::start(&server.url, broken.clone())
+            .await
+            .map_err(|error| Failure::Internal(error.to_string()))?;
+        let mut app = App::start(config(&folder, &server.url, page)?, false).await?;
+        app.give(Extras { samples: samples::for_the_page(), faults: Some(faults.clone()) });
+        let (address, playground) = (app.address, app.playground_address);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let bridge = tokio::spawn(app.run(async { drop(stopped.await) }));
         print(&format!(
             "nats-server {}, an example worker, and the bridge on http://{address}\n\n",
             server.url
         ));
-        let all_as_they_should = play(&folder, &format!("http://{address}")).await?;
-        if !once {
-            print(&try_it(&folder, &format!("http://{address}")));
-            drop(lifecycle::signal().await);
-        }
+        let bridge_url = format!("http://{address}");
+        let open = async {
+            let all_as_they_should = play(&folder, &bridge_url).await?;
+            if let Some(playground) = playground {
+                print(&try_it(&folder, &bridge_url, playground));
+                drop(lifecycle::signal().await);
+            }
+            Ok::<_, Failure>(all_as_they_should)
+        };
+        let all_as_they_should = tokio::select! {
+            ended = open => ended?,
+            Err(error) = server.obey(broken) => return Err(Failure::Unavailable(error)),
+        };
         stop.send(()).unwrap_or(());
         drop(bridge.await);
+        drop(faults);
         if all_as_they_should { Ok(()) } else { Err(Failure::Found) }
     })
+}
+
+/// Whether there is the playground's page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Open,
+    Closed,
 }
 
 /// The bridge's files, removed when dropped.
@@ -77,14 +103,19 @@ impl Drop for Folder {
     }
 }
 
-fn config(folder: &Folder, nats: &str) -> Result<Config, Failure> {
+fn config(folder: &Folder, nats: &str, page: Page) -> Result<Config, Failure> {
     let password_file = folder.0.join("password");
     let auth = format!(
         "{{basic: [{{username: {USER}, password_file: {:?}}}]}}",
         password_file.to_string_lossy()
     );
+    let page = match page {
+        Page::Open => "playground_listen: 127.0.0.1:0",
+        Page::Closed => "",
+    };
     let text = format!(
         r#"
+{page}
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
 drain_delay: 0s
@@ -97,6 +128,24 @@ connectors:
     auth: {auth}
     claims: {{require: [email]}}
     fallback: {{messages: {{de: "Wir konnten Ihre Anfrage nicht prüfen. Bitte versuchen Sie es in ein paar Minuten noch einmal."}}}}
+  prefill:
+    protocol: entra
+    step: after-federation
+    deadline: 2s
+    auth: {auth}
+    fallback: {{cached: {{by: [email], max_age: 1h}}}}
+  token:
+    protocol: b2c
+    step: before-token
+    deadline: 2s
+    auth: {auth}
+    fallback: {{default: continue}}
+  loyalty:
+    protocol: b2c-policy
+    step: custom
+    deadline: 2s
+    identify_by: [loyaltyNumber]
+    auth: {auth}
   nobody-listens:
     protocol: entra
     step: before-create
@@ -147,9 +196,9 @@ async fn play(folder: &Folder, bridge: &str) -> Result<bool, Failure> {
     Ok(all_as_they_should)
 }
 
-fn try_it(folder: &Folder, bridge: &str) -> String {
+fn try_it(folder: &Folder, bridge: &str, playground: SocketAddr) -> String {
     format!(
-        "\nTry it yourself; Ctrl-C ends everything:\n\n  \
+        "\nPlay sign-ups yourself at http://{playground}, or by hand; Ctrl-C ends everything:\n\n  \
          curl -si -u {USER}:{} -H 'Content-Type: application/json' \\\n    \
          -d '{{\"email\":\"you@example.com\",\"displayName\":\"  your   name \"}}' \\\n    \
          {bridge}/connectors/sign-up\n",

@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, ValueExt};
 
-use super::{
-    Failure, both,
-    caller::{Caller, Heard, Seen},
-    file, print, runtime,
-};
+use super::{Failure, both, file, print, runtime};
 use crate::{
+    caller::{Caller, Heard, Seen},
     domain::{json::Object, outcome::Source, protocol::Protocol},
     secrets,
     tls::{ClientTls, Part, Unusable},

@@ -33,6 +33,9 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         let app = App::start(config, true).await?;
         let (address, admin_address) = (app.address, app.admin_address);
         tracing::info!(version = crate::VERSION, %address, %admin_address, "listening");
+        if let Some(address) = app.playground_address {
+            tracing::warn!(%address, "the playground is open to everyone on this machine");
+        }
         app.run(async {
             if let Err(error) = lifecycle::signal().await {
                 tracing::error!(%error, "signals cannot be received; stopping");

@@ -63,6 +63,9 @@ fn value(config: &Config) -> Value {
         ("calls", Value::Object(calls)),
         ("connectors", Value::Object(connectors)),
     ]);
+    if let Some(address) = config.playground_listen {
+        root.insert("playground_listen".to_owned(), address.to_string().into());
+    }
     if let Some(events) = &config.events {
         let events = json!({"subject": events.subject.as_str(), "claims": events.claims});
         root.insert("events".to_owned(), events);

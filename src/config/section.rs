@@ -264,13 +264,6 @@ impl<'a> Section<'a> {
         self.entries.iter().filter_map(value).collect()
     }
 
-    /// A key that must not be written.
-    pub(super) fn refuse(&self, key: &str, why: &str) {
-        if self.has(key) {
-            self.fault(key, why);
-        }
-    }
-
     /// A list that must not be empty where it is written.
     pub(super) fn refuse_empty_list(&self, key: &str, why: &str) {
         if self.items(key).is_some_and(<[_]>::is_empty) {

@@ -129,11 +129,11 @@ fn text_that_is_no_configuration_is_one_clear_fault() {
 }
 
 #[test]
-fn what_this_version_does_not_have_is_refused_and_not_ignored() {
-    let rows = ["playground_listen: 127.0.0.1:8081", "nats: {servers: [ws://x]}"];
-    for row in rows {
-        let faults = faults(&format!("{LEAST}{row}\n"));
-        assert!(faults.iter().any(|fault| fault.contains("not supported")), "{row}: {faults:?}");
+fn websockets_to_nats_are_refused_by_name() {
+    for scheme in ["ws", "wss"] {
+        let faults = faults(&format!("{LEAST}nats: {{servers: [{scheme}://x]}}\n"));
+        let wanted = format!("{scheme} is not supported");
+        assert!(faults.iter().any(|fault| fault.contains(&wanted)), "{scheme}: {faults:?}");
     }
 }
 
@@ -142,6 +142,7 @@ fn the_effective_configuration_reads_back_as_itself() {
     let text = r#"
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
+playground_listen: "[::1]:8081"
 log: {level: debug, format: text}
 nats: {servers: [nats://a:4222, nats://b:4222], user: bridge, password_file: /secrets/nats, tls: {ca_file: /nats/ca, cert_file: /nats/crt, key_file: /nats/key}}
 traces: {trust_incoming: true}
@@ -206,6 +207,9 @@ connectors:
     let everyone = format!("{LEAST}trusted_proxies: [10.0.0.0/8, \"::/0\"]");
     let warnings = Config::parse(&everyone).unwrap().warnings().join("\n");
     assert!(warnings.contains("trusted_proxies: everyone"), "{warnings}");
+    let played = format!("{LEAST}playground_listen: 127.0.0.1:8081");
+    let warnings = Config::parse(&played).unwrap().warnings().join("\n");
+    assert!(warnings.contains("playground_listen: whoever"), "{warnings}");
     let safe = LEAST.replace("auth: none", "auth: {basic: [{username: a, password_file: b}]}");
     let safe = format!("{safe}calls: {{hash_key_file: x}}\nevents: {{}}\n");
     assert_eq!(Config::parse(&safe).unwrap().warnings(), Vec::<String>::new());
@@ -216,6 +220,12 @@ fn what_would_only_fail_later_is_a_fault_now() {
     for (row, fault) in [
         ("nats: {servers: []}", "nats.servers: must name at least one server"),
         ("admin_listen: 0.0.0.0:8080", "admin_listen: is the same address as listen"),
+        (
+            "playground_listen: 0.0.0.0:8081",
+            "playground_listen: \"0.0.0.0:8081\" is not on loopback",
+        ),
+        ("playground_listen: localhost:8081", "playground_listen: \"localhost:8081\" is not an IP"),
+        ("admin_listen: 127.0.0.1:1\nplayground_listen: 127.0.0.1:1", "is the same address as"),
         ("nats: {token_file: a, nkey_file: b}", "nats: has more than one of"),
         ("nats: {tls: {key_file: a}}", "nats.tls.cert_file: goes together with key_file"),
         ("tls: {cert_file: a}", "tls.key_file: must be written"),

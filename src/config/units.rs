@@ -119,6 +119,15 @@ pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, as 0.0.0.0:8080"))
 }
 
+/// An address that only this machine reaches.
+pub(super) fn loopback(text: &str) -> Parsed<SocketAddr> {
+    let address = address(text)?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(format!("{text:?} is not on loopback, as 127.0.0.1:8081")),
+    }
+}
+
 /// A file name.
 pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     self::text(text).map(PathBuf::from)
@@ -154,7 +163,7 @@ pub(super) fn nats_url(text: &str) -> Parsed<String> {
     match text.parse::<async_nats::ServerAddr>() {
         Ok(server) if matches!(server.scheme(), "nats" | "tls") => Ok(text.to_owned()),
         Ok(server) if matches!(server.scheme(), "ws" | "wss") => {
-            Err(format!("{text:?}: {} {}", server.scheme(), super::NOT_YET))
+            Err(format!("{text:?}: {} is not supported", server.scheme()))
         }
         Ok(_) | Err(_) => Err(format!("{text:?} is not a URL as nats://host:4222")),
     }

@@ -41,6 +41,13 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     if config.forwarded.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
         warnings.push("trusted_proxies: everyone is trusted to pass on certificates".to_owned());
     }
+    if config.playground_listen.is_some() {
+        warnings.push(
+            "playground_listen: whoever can open a connection on this machine, or forward a port \
+             to it, can call every connector with the caller's credentials"
+                .to_owned(),
+        );
+    }
     if config.events.as_ref().is_some_and(|events| !events.claims.is_empty()) {
         warnings.push(
             "events.claims: personal data goes to a stream: see to it who may read that, and how \

@@ -101,19 +101,18 @@ where
         };
         let (terms, metrics, stopping) = (terms.clone(), metrics.clone(), stopping.clone());
         let service = service.clone();
-        let ip = address.ip();
         tasks.spawn(async move {
             // Without this, the second segment of an answer would wait for the first to be
             // acknowledged.
             drop(TcpStream::set_nodelay(&stream, true));
             match &terms.tls {
                 None => {
-                    let peer = Arc::new(Peer::new(ip, Vec::new()));
+                    let peer = Arc::new(Peer::new(address, Vec::new()));
                     connection(stream, peer, &terms, metrics, stopping, service).await;
                 }
                 Some(tls) => match shake_hands(stream, tls, &terms, &stopping).await {
                     Some(Ok((stream, chain))) => {
-                        let peer = Arc::new(Peer::new(ip, chain));
+                        let peer = Arc::new(Peer::new(address, chain));
                         connection(stream, peer, &terms, metrics, stopping, service).await;
                     }
                     Some(Err(_)) => metrics.rejected(Rejection::TlsHandshake),

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection: its address and, with TLS, its certificate.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -35,6 +35,8 @@ pub type Chain = Vec<CertificateDer<'static>>;
 
 /// Who is at the other end.
 pub struct Peer {
+    /// Its end of the connection.
+    pub socket: SocketAddr,
     address: IpAddr,
     /// The chain of a certificate, whose key it has proved to hold.
     chain: Chain,
@@ -43,9 +45,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// At `address`, with the certificates that it has shown.
-    pub fn new(address: IpAddr, chain: Chain) -> Self {
-        Self { address: address.to_canonical(), chain, judged: Mutex::default() }
+    /// At `socket`, with the certificates that it has shown.
+    pub fn new(socket: SocketAddr, chain: Chain) -> Self {
+        let address = socket.ip().to_canonical();
+        let socket = SocketAddr::new(address, socket.port());
+        Self { socket, address, chain, judged: Mutex::default() }
     }
 
     /// The certificate of whoever sent a request with these headers: the one that a trusted proxy

@@ -7,13 +7,13 @@ use async_nats::{Event, HeaderMap, HeaderValue, Message as NatsMessage, ServerEr
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{CALL_ID, NatsWire, arrival, discovery, link::Connection};
+use super::{NatsWire, arrival, discovery, link::Connection};
 use crate::{
     clock,
     config::Config,
     inbox::{Arrival, Token},
     secrets::Secrets,
-    wire::{Message, NotSent, Wire},
+    wire::{self, Message, NotSent, Wire},
 };
 
 /// A connection that is not kept.
@@ -155,7 +155,7 @@ fn read(message: &NatsMessage) -> Other {
     };
     Other {
         subject: message.subject.to_string(),
-        call_id: header(CALL_ID.as_ref()),
+        call_id: header(wire::CALL_ID),
         message_id: header(async_nats::header::NATS_MESSAGE_ID.as_ref()),
         payload: message.payload.clone(),
     }

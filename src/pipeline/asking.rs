@@ -15,6 +15,7 @@ use crate::{
         sending::{Miss, Next, Sending, heard},
     },
     inbox::Sent,
+    journal::Came,
     memory::{Ended, Lead},
     metrics::MessageResult,
     store::Counts,
@@ -102,6 +103,7 @@ impl<W: Wire> Pipeline<W> {
                 led: lead.led(),
                 cache_keys: call.cache_keys,
                 locales: call.locales.clone(),
+                notes: call.notes.clone(),
             },
         });
         let sent_at = clock::now();
@@ -116,10 +118,12 @@ impl<W: Wire> Pipeline<W> {
             trace: span.context(),
             body: call.body.clone(),
         };
+        call.notes.sending(&message);
         let taken = clock::until(deadline.instant(), self.wire.publish(token, message)).await;
         if taken != Some(Ok(())) {
             self.inbox.close(token);
             span.ended(MessageResult::Disconnected, None);
+            call.notes.message_ended(MessageResult::Disconnected);
             return Err(Miss::NotSent);
         }
         call.sent(lead.attempt());
@@ -137,6 +141,7 @@ impl<W: Wire> Pipeline<W> {
         // The inbox always sends an ending; a missing one would be its fault, and is a silence.
         match ending.unwrap_or(Err(Miss::Silence { connection_lost: false })) {
             Ok(reply) => {
+                call.notes.replied(&reply, Came::InTime);
                 Ok(self.take_reply(call, lead, &reply, clock::now() - sent_at, span).await)
             }
             Err(miss) => {

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::Live;
-use crate::domain::credentials::{
-    AuthFailure, AuthFault, Verdicts,
-    api_key::ApiKeys,
-    basic::BasicCredentials,
-    certificate::{Certificate, Listed},
+use super::{Live, Secret};
+use crate::{
+    config::AuthSettings,
+    domain::credentials::{
+        AuthFailure, AuthFault, Verdicts,
+        api_key::ApiKeys,
+        basic::BasicCredentials,
+        certificate::{Certificate, Listed},
+    },
 };
 
 /// Who may call one connector.
@@ -38,7 +41,29 @@ pub struct Presented<'a, A, C> {
     pub now: SystemTime,
 }
 
+/// What a caller that knows the secrets in force would show.
+#[derive(Default)]
+pub struct Shown {
+    /// User name and password.
+    pub basic: Option<(String, Secret)>,
+    /// Goes into the URL.
+    pub api_key: Option<Secret>,
+}
+
 impl Auth {
+    /// The first of each kind that `settings` name. No certificate: its key is with the caller.
+    pub fn first(&self, settings: &AuthSettings) -> Shown {
+        match (self, settings) {
+            (Auth::Credentials { basic, api_keys, .. }, AuthSettings::Credentials(settings)) => {
+                let username = settings.basic.first().map(|entry| entry.username.clone());
+                let password = basic.as_ref().and_then(|basic| basic.first());
+                let api_key = api_keys.as_ref().and_then(|keys| keys.first());
+                Shown { basic: username.zip(password), api_key }
+            }
+            (Auth::Anyone, _) | (_, AuthSettings::None) => Shown::default(),
+        }
+    }
+
     /// Checks what a request shows. Everything is looked at that the connector has, whatever comes
     /// of the first.
     pub fn check<'a, A, C>(&self, presented: Presented<'a, A, C>) -> Result<(), AuthFailure>

@@ -17,6 +17,7 @@ mod fuzz;
 mod limits;
 mod logs;
 mod nats;
+mod playground;
 mod properties;
 mod replies;
 mod retries;

@@ -33,6 +33,7 @@ fn full() -> Value {
     json!({
         "listen": "0.0.0.0:8080",
         "admin_listen": "[::]:9090",
+        "playground_listen": "127.0.0.1:8081",
         "max_body": "64KiB",
         "read_timeout": "5s",
         "max_connections": 4096,

@@ -1,5 +1,7 @@
 //! Sample sign-ups, and what must come of each.
 
+use crate::{domain::connector::ConnectorName, playground};
+
 pub(super) struct Sample {
     pub(super) name: &'static str,
     pub(super) connector: &'static str,
@@ -103,3 +105,59 @@ pub(super) const SAMPLES: &[Sample] = &[
         ..DECIDED
     },
 ];
+
+/// Only for the page: what the printed ones do not show.
+const MORE: &[(&str, &str, &str)] = &[
+    (
+        "sign-up",
+        "A claim holds markup: it stays text",
+        r#"{"email":"bobby@example.com","displayName":"<img src=x onerror=alert(1)> <b>bobby</b>"}"#,
+    ),
+    (
+        "sign-up",
+        "A key stands twice: the bridge refuses to guess",
+        r#"{"email":"ada@example.com","email":"mallory@blocked.example"}"#,
+    ),
+    (
+        "prefill",
+        "The worker fills in the form",
+        r#"{"email":"grace@gold.example","displayName":"  grace   HOPPER ","identities":[{"signInType":"federated","issuer":"google.com","issuerAssignedId":"0123456789"}]}"#,
+    ),
+    (
+        "prefill",
+        "The worker blocks before there is a form",
+        r#"{"email":"mallory@blocked.example"}"#,
+    ),
+    (
+        "token",
+        "The worker adds a claim to the token",
+        r#"{"email":"grace@gold.example","objectId":"aaaaaaaa-0000-1111-2222-bbbbbbbbbbbb","step":"PreTokenIssuance"}"#,
+    ),
+    (
+        "token",
+        "The worker blocks where no block page exists: no token",
+        r#"{"email":"mallory@blocked.example","objectId":"aaaaaaaa-0000-1111-2222-bbbbbbbbbbbb","step":"PreTokenIssuance"}"#,
+    ),
+    (
+        "loyalty",
+        "The policy gets a claim",
+        r#"{"email":"grace@gold.example","loyaltyNumber":"1234567"}"#,
+    ),
+    (
+        "loyalty",
+        "The policy gets a message",
+        r#"{"email":"mallory@blocked.example","loyaltyNumber":"7654321"}"#,
+    ),
+];
+
+/// All that the page offers. What differs only in being sent twice is left to the page.
+pub(super) fn for_the_page() -> Vec<playground::Sample> {
+    let printed = SAMPLES.iter().filter(|sample| sample.source != "replay");
+    let printed = printed.map(|s| (s.connector, s.name, s.claims, s.knows_password));
+    let more = MORE.iter().map(|(connector, name, claims)| (*connector, *name, *claims, true));
+    let sample = |(connector, name, claims, knows_password)| {
+        let connector = ConnectorName::parse(connector)?;
+        Some(playground::Sample { connector, name, claims, knows_password })
+    };
+    printed.chain(more).filter_map(sample).collect()
+}

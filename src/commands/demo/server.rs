@@ -2,23 +2,29 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use serde::Deserialize;
+use tokio::sync::watch;
 
-use crate::clock;
+use crate::{
+    clock,
+    playground::{Faults, NatsFault},
+};
 
 /// How long the server may take to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A running nats-server; ended when dropped.
+/// A nats-server; ended when dropped.
 pub(super) struct NatsServer {
-    process: Child,
-    /// Where it listens.
+    program: PathBuf,
+    folder: PathBuf,
+    process: Option<Child>,
+    /// Where it listens, also after it was started again.
     pub(super) url: String,
 }
 
@@ -30,44 +36,75 @@ struct Ports {
 impl NatsServer {
     /// Starts `program` and waits until it listens. `folder` is where it says so.
     pub(super) async fn start(program: &Path, folder: &Path) -> Result<Self, String> {
-        let process = Command::new(program)
-            .args(["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
-            .arg(folder)
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        let mut server = Self { program, folder, process: None, url: String::new() };
+        server.run("-1").await?;
+        Ok(server)
+    }
+
+    /// Stops it and starts it again, as `faults` say, for ever.
+    pub(super) async fn obey(&mut self, mut faults: watch::Receiver<Faults>) -> Result<(), String> {
+        loop {
+            match (faults.borrow_and_update().nats, &self.process) {
+                (NatsFault::Stopped, Some(_)) => self.stop(),
+                (NatsFault::None, None) => {
+                    let port = self.url.rsplit(':').next().unwrap_or_default().to_owned();
+                    self.run(&port).await?;
+                }
+                (NatsFault::Stopped, None) | (NatsFault::None, Some(_)) => {}
+            }
+            if faults.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn run(&mut self, port: &str) -> Result<(), String> {
+        let program = self.program.display();
+        let process = Command::new(&self.program)
+            .args(["--addr", "127.0.0.1", "--port", port, "--ports_file_dir"])
+            .arg(&self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| {
-                let program = program.display();
                 format!("{program}: {error}; put nats-server on PATH or name it with --nats-server")
             })?;
-        let mut server = Self { process, url: String::new() };
+        let process = self.process.insert(process);
         let until = clock::now() + START_TIMEOUT;
         while clock::now() < until {
-            if let Some(url) = url(folder) {
-                server.url = url;
-                return Ok(server);
+            if let Some(url) = url(&self.folder, process.id()) {
+                self.url = url;
+                return Ok(());
             }
-            if let Ok(Some(status)) = server.process.try_wait() {
-                return Err(format!("{} ended at once: {status}", program.display()));
+            if let Ok(Some(status)) = process.try_wait() {
+                return Err(format!("{program} ended at once: {status}"));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Err(format!("{} does not say where it listens", program.display()))
+        Err(format!("{program} does not say where it listens"))
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.kill());
+            drop(process.wait());
+        }
     }
 }
 
-/// From the file that the server writes once it listens.
-fn url(folder: &Path) -> Option<String> {
+/// From the file that the server with this process id writes once it listens.
+fn url(folder: &Path, id: u32) -> Option<String> {
     let files = fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path());
-    let mut files = files.filter(|path| path.extension().is_some_and(|ending| ending == "ports"));
+    let ending = format!("_{id}.ports");
+    let mut files = files.filter(|path| path.to_string_lossy().ends_with(&ending));
     let ports: Ports = serde_json::from_slice(&fs::read(files.next()?).ok()?).ok()?;
     ports.nats.into_iter().next()
 }
 
 impl Drop for NatsServer {
     fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
+        self.stop();
     }
 }

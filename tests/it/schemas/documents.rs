@@ -216,19 +216,3 @@ fn the_documented_protocols_are_those_of_the_program() {
         assert_eq!(row[3..], times.map(seconds), "{}", protocol.name);
     }
 }
-
-#[test]
-fn what_is_documented_as_not_in_this_version_is_refused_by_both() {
-    let (validator, rows) = (validator("config"), rows("refused"));
-    assert_eq!(rows.len(), 1);
-    for (_, row) in rows {
-        let [path, value] = [&row[0], &row[1]].map(|cell| cell.trim_matches('`'));
-        let config = full_but(path, Some(serde_json::from_str(value).unwrap()));
-        assert!(!validator.is_valid(&config), "the schema accepts {path}");
-        let Err(error) = Config::parse(&config.to_string()) else { panic!("{path} is read") };
-        let texts: Vec<_> = error.0.iter().map(ToString::to_string).collect();
-        assert_eq!(texts.len(), 1, "{texts:?}");
-        assert!(texts[0].starts_with(&path.replace("NAME", "c")), "{texts:?}");
-        assert!(texts[0].contains("not supported by this version"), "{texts:?}");
-    }
-}

@@ -17,6 +17,7 @@ use connector_bridge::{
         trace_context::SpanRef,
     },
     inbox::{Arrival, Token},
+    journal::Notes,
     lane::Lane,
     memory::Memory,
     pipeline::{Answered, Pipeline},
@@ -283,7 +284,14 @@ impl Process {
                 let span = SpanRef { trace_id: 1, span_id: 1, flags: 0 };
                 let span = RequestSpan::unrecorded(span);
                 let body = Bytes::from(body);
-                let call = Call::read(lane, clock::now(), body, &HashKey::public(), span);
+                let call = Call::read(
+                    lane,
+                    clock::now(),
+                    body,
+                    &HashKey::public(),
+                    span,
+                    Notes::default(),
+                );
                 let answered = pipeline.run(&call.unwrap()).await;
                 world.add(What::Answered { post, answer: Answer::of(&answered.outcome) });
                 drop(sender.send(answered));

@@ -26,6 +26,7 @@ use connector_bridge::{
     events::Events,
     http::{Endpoint, Front, connection::Progress, peer::Peer},
     inbox::{Arrival, Token},
+    journal::Journal,
     lane::{Lane, refresh_gauges},
     memory::Memory,
     metrics::Metrics,
@@ -208,7 +209,7 @@ pub(crate) struct Heard {
 
 /// Someone on this machine who shows no certificate.
 fn nearby() -> Peer {
-    Peer::new(Ipv4Addr::LOCALHOST.into(), Vec::new())
+    Peer::new((Ipv4Addr::LOCALHOST, 0).into(), Vec::new())
 }
 
 impl Bridge {
@@ -295,6 +296,7 @@ impl Bridge {
             scheme: "http",
             traces: Traces::new(None, Callers::AreLinked),
             watchers: events.clone().map(watcher).into_iter().collect(),
+            journal: Journal::default(),
         };
         Self { front: Arc::new(front), metrics, lanes, events }
     }

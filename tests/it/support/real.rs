@@ -200,6 +200,7 @@ pub(crate) fn config_at(folder: &Folder, nats: &str, root: &str, connectors: &st
 pub(crate) struct Bridge {
     pub(crate) port: u16,
     pub(crate) admin_port: u16,
+    pub(crate) playground_port: Option<u16>,
     _stop: oneshot::Sender<()>,
     /// `{folder}` in its configuration.
     pub(crate) folder: Folder,
@@ -224,9 +225,10 @@ impl Bridge {
         let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let app = App::start(config, false).await.unwrap();
         let (port, admin_port) = (app.address.port(), app.admin_address.port());
+        let playground_port = app.playground_address.map(|address| address.port());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move { app.run(async { drop(stopped.await) }).await.unwrap() });
-        Self { port, admin_port, _stop: stop, folder }
+        Self { port, admin_port, playground_port, _stop: stop, folder }
     }
 
     /// Waits until it is connected to NATS.

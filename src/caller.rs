@@ -2,6 +2,7 @@
 //! once more where nothing came, and shows the person what the answer says.
 
 use std::{
+    convert::Infallible,
     fmt,
     time::{Duration, Instant},
 };
@@ -9,13 +10,16 @@ use std::{
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{
-    HeaderMap, Request, Uri,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    HeaderMap, HeaderValue, Request, Uri,
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
 };
+use http_body::Body;
+use http_body_util::Full;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::{
-    client, clock,
+    client::{self, Connection},
+    clock,
     domain::{
         decision::Decision,
         json::Object,
@@ -28,35 +32,44 @@ use crate::{
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// A caller and what it calls.
-pub(super) struct Caller {
-    pub(super) url: Uri,
-    pub(super) protocol: &'static Protocol,
-    pub(super) step: &'static Step,
+pub struct Caller {
+    /// The connector's.
+    pub url: Uri,
+    /// How long it waits, and how it reads answers.
+    pub protocol: &'static Protocol,
+    /// Where in the sign-up it calls.
+    pub step: &'static Step,
     /// User name and password.
-    pub(super) basic: Option<(String, Vec<u8>)>,
+    pub basic: Option<(String, Vec<u8>)>,
     /// Goes into the URL.
-    pub(super) api_key: Option<Vec<u8>>,
+    pub api_key: Option<Vec<u8>>,
     /// For https.
-    pub(super) tls: Option<ClientTls>,
+    pub tls: Option<ClientTls>,
 }
 
 /// An answer, or why there is none.
-pub(super) struct Heard {
+pub struct Heard {
     /// How many requests it took: 1 or 2.
-    pub(super) requests: u32,
+    pub requests: u32,
     /// How long the person waited.
-    pub(super) waited: Duration,
-    pub(super) answer: Result<HttpAnswer, String>,
+    pub waited: Duration,
+    /// What came, or why nothing did.
+    pub answer: Result<HttpAnswer, String>,
 }
 
-pub(super) struct HttpAnswer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+/// An answer as it came.
+#[derive(Clone)]
+pub struct HttpAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// What the person who signs up sees.
-pub(super) enum Seen {
+pub enum Seen {
     /// What the contract says.
     Contract(Decision),
     /// The caller's own error page, and what is wrong.
@@ -65,7 +78,7 @@ pub(super) enum Seen {
 
 impl Caller {
     /// Posts `claims`, and once more where no answer came.
-    pub(super) async fn call(&self, claims: &[u8]) -> Heard {
+    pub async fn call(&self, claims: &[u8]) -> Heard {
         let started = clock::now();
         let mut answer = self.post(claims).await;
         let mut requests = 1;
@@ -77,7 +90,7 @@ impl Caller {
     }
 
     /// What the person sees for `answer`.
-    pub(super) fn seen(&self, answer: &Result<HttpAnswer, String>) -> Seen {
+    pub fn seen(&self, answer: &Result<HttpAnswer, String>) -> Seen {
         let answer = match answer {
             Ok(answer) => answer,
             Err(why) => return Seen::Error(why.clone()),
@@ -95,13 +108,47 @@ impl Caller {
     }
 
     async fn exchange(&self, claims: &[u8]) -> Result<HttpAnswer, String> {
-        let request = self.request(claims)?;
-        let answer = client::exchange(request, self.tls.as_ref(), ANSWER_BYTES_MAX).await;
+        let connection = self.connect().await?;
+        self.exchange_over(connection, Full::new(Bytes::copy_from_slice(claims))).await
+    }
+
+    /// A connection to what it calls.
+    pub async fn connect(&self) -> Result<Connection, String> {
+        Connection::open(&self.url, self.tls.as_ref()).await.map_err(|why| why.to_string())
+    }
+
+    /// Posts a body of known length and reads the answer. Takes as long as it takes.
+    pub async fn exchange_over<B>(
+        &self,
+        connection: Connection,
+        claims: B,
+    ) -> Result<HttpAnswer, String>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
+        let answer = connection.exchange(self.request(claims)?, ANSWER_BYTES_MAX).await;
         let (head, body) = answer.map_err(|why| why.to_string())?.into_parts();
         Ok(HttpAnswer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    fn request(&self, claims: &[u8]) -> Result<Request<Bytes>, String> {
+    /// The path that it posts to, to be looked at: without the key.
+    pub fn shown_path(&self) -> String {
+        let key = if self.api_key.is_some() { "?code=[not shown]" } else { "" };
+        format!("{}{key}", self.url.path())
+    }
+
+    /// The headers that it sends with so many bytes, to be looked at: without the password.
+    pub fn shown_headers(&self, length: usize) -> HeaderMap {
+        let request = self.request(()).map(client::in_origin_form);
+        let mut headers = request.map(|request| request.into_parts().0.headers).unwrap_or_default();
+        headers.insert(CONTENT_LENGTH, length.into());
+        if let Some(value) = headers.get_mut(AUTHORIZATION) {
+            *value = HeaderValue::from_static("Basic [not shown]");
+        }
+        headers
+    }
+
+    fn request<B>(&self, claims: B) -> Result<Request<B>, String> {
         let mut url = self.url.to_string();
         if let Some(key) = &self.api_key {
             url.push(if self.url.query().is_some() { '&' } else { '?' });
@@ -114,7 +161,7 @@ impl Caller {
             request =
                 request.header(AUTHORIZATION, format!("Basic {}", BASE64.encode(&credentials)));
         }
-        request.body(Bytes::copy_from_slice(claims)).map_err(|error| error.to_string())
+        request.body(claims).map_err(|error| error.to_string())
     }
 }
 

@@ -1,0 +1,199 @@
+"""The page itself: bad input, markup, keyboard, small screens, other people's calls, secrets."""
+
+import json
+import re
+
+from desk import Browser, Desk, somebody
+from playwright.sync_api import expect
+
+# text, what is said at the field
+NO_OBJECTS = [
+    ('["a"]', "this is a list"),
+    ("null", "this is null"),
+    ("17", "this is a number"),
+    ('"text"', "this is a string"),
+    ('{"email": }', "This is not JSON"),
+    ("", "This is not JSON"),
+]
+
+
+def claims_that_are_no_object_are_refused_at_the_field(browser: Browser) -> None:
+    desk = browser.desk()
+    before = desk.numbers()
+    field = desk.page.get_by_label("Claims that will be posted")
+    for text, said in NO_OBJECTS:
+        desk.claims(text)
+        expect(desk.page.locator("#claims-fault")).to_contain_text(said)
+        assert field.get_attribute("aria-invalid") == "true" and field.get_attribute("aria-describedby") == "claims-fault"
+        desk.page.locator("#send").click()
+        expect(field).to_be_focused()
+    desk.picture("claims are no object")
+    desk.assert_accessible("a fault at the field")
+    assert desk.numbers() == before, "something was sent"
+    desk.claims('{"email":"%s"}' % somebody())
+    expect(desk.page.locator("#claims-fault")).to_be_empty()
+    desk.send()
+    assert "Account created" in desk.screen()
+
+
+def the_form_and_the_text_are_one(browser: Browser) -> None:
+    desk = browser.desk().choose("sign-up")
+    email = somebody()
+    desk.type(email=email)
+    text = desk.page.get_by_label("Claims that will be posted").input_value()
+    assert json.loads(text)["email"] == email, text
+    desk.claims('{"email":"x@example.com","city":"Seattle","identities":[]}')
+    assert desk.page.get_by_label("City").input_value() == "Seattle"
+    assert "The caller adds: identities." in desk.screen()
+    # Exactly what is written is sent: not what a parser makes of it.
+    text = '{ "email":"%s",\t"n": 12345678901234567890.50 }' % somebody()
+    desk.claims(text).send()
+    assert text in desk.page.locator("details.card pre.body").first.inner_text()
+
+
+MARKUP = '<img src=x onerror=alert(1)><b id=bold>&amp;</b>'
+
+
+def assert_no_markup(desk: Desk) -> None:
+    elements = "document.querySelectorAll('main img, main script, main .screen b, main b#bold, main i:not([class]):empty').length"
+    dots = "document.querySelectorAll('.window > .bar i').length"
+    assert desk.page.evaluate(elements) == desk.page.evaluate(dots), "text has become markup"
+
+
+def markup_in_a_claim_is_shown_as_text(browser: Browser) -> None:
+    desk = browser.desk()
+    desk.choose("sign-up", "A claim holds markup: it stays text").send()
+    assert_no_markup(desk)
+    assert "<img src=x onerror=alert(1)> <b>bobby</b>" in desk.screen()
+    desk.picture("markup is text")
+    script = "<script>alert(2)</script>"
+    claims = {"email": somebody(), MARKUP: "1", "displayName": script, "extension_<i>x</i>": MARKUP}
+    desk.choose("prefill").claims(json.dumps(claims)).send()
+    for text in (MARKUP, script, "extension_<i>x</i>"):
+        assert text in desk.card("HTTP request"), text
+    expect(desk.page.locator("#calls tr").first).to_contain_text(MARKUP)
+    assert_no_markup(desk)
+
+
+RESULTS = [
+    ("sign-up", "The worker allows, tidies the name and adds a claim"),
+    ("sign-up", "The worker blocks"),
+    ("sign-up", "The worker finds a mistake in the form"),
+    ("sign-up", "The caller does not know the password"),
+    ("prefill", "The worker fills in the form"),
+]
+
+
+def axe_finds_nothing_in_light_and_dark_wide_and_small(browser: Browser) -> None:
+    for scheme, width in (("light", 1280), ("dark", 390), ("dark", 1280), ("light", 390)):
+        desk = browser.desk(width=width, scheme=scheme)
+        desk.assert_accessible(f"{scheme} {width}")
+        desk.picture(f"start {scheme} {width}")
+        # Colours do not depend on the width, nor what is there on the colours.
+        for connector, sample in RESULTS if (scheme == "light") == (width == 1280) else RESULTS[:1]:
+            desk.choose(connector, sample).send()
+            desk.assert_accessible(f"{scheme} {width} {sample}")
+        desk.picture(f"result {scheme} {width}")
+
+
+def nothing_is_wider_than_a_small_screen(browser: Browser) -> None:
+    for width in (390, 320):
+        desk = browser.desk(width=width, height=800)
+        desk.choose("sign-up", "The worker finds a mistake in the form").caller("retry", 0.2).send()
+        wide = desk.page.evaluate("document.scrollingElement.scrollWidth")
+        assert wide <= width, f"{wide} of {width}"
+
+
+def everything_can_be_done_by_keyboard_alone(browser: Browser) -> None:
+    desk = browser.desk()
+    keys = desk.page.keyboard
+    focused = lambda: desk.page.evaluate("document.activeElement.dataset.claim || document.activeElement.id")  # noqa: E731
+
+    def tab_to(wanted: str) -> None:
+        for _ in range(60):
+            keys.press("Tab")
+            if focused() == wanted:
+                outline = "getComputedStyle(document.activeElement).outlineStyle"
+                assert desk.page.evaluate(outline) != "none", f"{wanted} does not show its focus"
+                return
+        raise AssertionError(f"no way to {wanted}; the focus is on {focused()!r}")
+
+    keys.press("Tab")
+    assert desk.page.evaluate("document.activeElement.textContent") == "Skip to the sign-up"
+    tab_to("connector")
+    keys.type("sign-up")
+    tab_to("sample")
+    keys.press("ArrowDown")
+    tab_to("email")
+    keys.press("Control+A")
+    keys.type(somebody("gold.example"))
+    keys.press("Enter")
+    expect(desk.page.locator("#again")).to_be_focused()
+    assert "gold" in desk.screen()
+    keys.press("Enter")
+    expect(desk.page.locator("#screen [data-claim=email]")).to_be_focused()
+    tab_to("worker-none")
+    keys.press("ArrowDown")
+    assert focused() == "worker-slow"
+    keys.press("ArrowUp")
+    expect(desk.page.locator("#worker-none")).to_be_checked()
+    tab_to("filter-connector")
+    keys.type("sign-up")
+    expect(desk.page.locator("#calls tr").first).to_contain_text("sign-up")
+
+
+def calls_of_others_appear_by_themselves_and_their_claims_are_masked(browser: Browser) -> None:
+    desk = browser.desk()
+    email = somebody("blocked.example")
+    browser.demo.call("sign-up", {"email": email, "displayName": "Somebody Else"})
+    first = desk.page.locator("#calls tr").first
+    expect(first).to_contain_text("email: •••")
+    expect(first).to_contain_text("block page")
+    assert email not in desk.page.content() and "Somebody Else" not in desk.page.content()
+    assert email not in json.dumps(desk.live())
+    browser.demo.call("token", {"email": somebody(), "objectId": "1"})
+    expect(first).to_contain_text("token")
+    desk.page.locator("#filter-connector").select_option("sign-up")
+    assert "token" not in desk.page.locator("#calls th").all_inner_texts()
+    desk.page.locator("#filter-outcome").select_option("show_block_page")
+    assert set(desk.page.locator("#calls .badge").all_inner_texts()) == {"block page"}
+    desk.page.locator("#filter-outcome").select_option("refused")
+    shown = desk.page.locator("#calls .badge").all_inner_texts()
+    assert set(shown) <= {"turned away"}, shown
+
+
+def nothing_is_kept_and_no_secret_reaches_the_page(browser: Browser) -> None:
+    page = browser.window()
+    bodies: list[str] = []
+    page.on("response", lambda answer: bodies.append(str(answer.headers) + answer.text()))
+    page.goto(browser.demo.page)
+    page.wait_for_selector("#send")
+    desk = Desk(page, browser)
+    email = somebody()
+    for credentials in ("right", "wrong", "none"):
+        page.get_by_label("Credentials").select_option(credentials)
+        desk.type(email=email).send()
+        page.locator("#again").click()
+    kept = page.evaluate(
+        "(async () => [localStorage.length, sessionStorage.length, document.cookie,"
+        " (await indexedDB.databases()).length, (await caches.keys()).length, location.href, history.length])()"
+    )
+    assert kept[:5] == [0, 0, "", 0, 0] and kept[5] == browser.demo.page + "/", kept
+    assert email not in page.url and page.context.cookies() == []
+    everything = "\n".join(bodies) + page.content()
+    assert len(bodies) > 15 and email in everything
+    for secret in (browser.demo.password, browser.demo.basic):
+        assert secret not in everything
+    assert not re.search(r"this is not the password|ZGVtbzp", everything)
+
+
+ALL = [
+    claims_that_are_no_object_are_refused_at_the_field,
+    the_form_and_the_text_are_one,
+    markup_in_a_claim_is_shown_as_text,
+    axe_finds_nothing_in_light_and_dark_wide_and_small,
+    nothing_is_wider_than_a_small_screen,
+    everything_can_be_done_by_keyboard_alone,
+    calls_of_others_appear_by_themselves_and_their_claims_are_masked,
+    nothing_is_kept_and_no_secret_reaches_the_page,
+]
