@@ -41,8 +41,15 @@ GO_ON = {"action": "Continue"}
 # Letters beyond ASCII stay as they are: `casefold` would make one person of straße@ and strasse@.
 SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
-# A stored decision is wanted for as long as the caller may retry, which is minutes.
-DECISIONS_KEPT = timedelta(hours=1)
+# The attempts of one call come within its deadline and the bridge's `calls.replay_window`: 15 s and 45 s
+# by default. What was decided longer ago belongs to an earlier call with the same claims.
+ROUND = timedelta(seconds=60)
+
+# What was said in this round, unless somebody has settled the request since.
+SAID_IN_THIS_ROUND = """
+SELECT decision FROM decisions WHERE call_id = :call_id AND made_at > :round_began
+AND made_at > coalesce((SELECT settled_at FROM requests WHERE email = :email), '')
+"""
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,10 @@ def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
     """
     with db:
         db.execute("BEGIN IMMEDIATE")
+        round_began = (now - ROUND).isoformat()
         if call.attempt > 1:
-            row = db.execute("SELECT decision FROM decisions WHERE call_id = ?", (call.id,)).fetchone()
+            said = {"call_id": call.id, "email": call.email, "round_began": round_began}
+            row = db.execute(SAID_IN_THIS_ROUND, said).fetchone()
             if row is not None:
                 return row[0]  # also after the deadline: the bridge keeps it for the next try
         if now >= call.deadline:
@@ -124,7 +133,7 @@ def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
             raise LookupError("the request was not stored")  # nobody gets in without one
         decision = json.dumps(DECISIONS[row[0]] if row else GO_ON)
         db.execute("REPLACE INTO decisions (call_id, decision, made_at) VALUES (?, ?, ?)", (call.id, decision, now.isoformat()))
-        db.execute("DELETE FROM decisions WHERE made_at < ?", ((now - DECISIONS_KEPT).isoformat(),))
+        db.execute("DELETE FROM decisions WHERE made_at <= ?", (round_began,))
         return decision
 
 

@@ -13,6 +13,7 @@ import approvals
 import register
 
 NOW = datetime(2026, 11, 21, 2, 21, 2, tzinfo=timezone.utc)
+SECOND = timedelta(seconds=1)
 WAITING, APPROVED, REFUSED = (register.DECISIONS[status] for status in ("waiting", "approved", "refused"))
 
 
@@ -31,8 +32,8 @@ class Register(unittest.TestCase):
         decision = register.decide(self.db, call(*arguments, **changed), now)
         return decision and json.loads(decision)
 
-    def settle(self, status: str) -> bool:
-        return register.settle(self.db, "ada@example.com", status, NOW)
+    def settle(self, status: str, now: datetime = NOW) -> bool:
+        return register.settle(self.db, "ada@example.com", status, now)
 
     def count(self, table: str) -> int:
         return self.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -56,8 +57,22 @@ class Register(unittest.TestCase):
 
     def test_from_attempt_2_on_the_stored_decision_counts_also_after_the_deadline(self) -> None:
         self.decide()
+        self.assertEqual(self.decide(attempt=2, now=NOW + register.ROUND - SECOND), WAITING)
+
+    def test_a_decision_of_an_earlier_round_counts_no_more(self) -> None:
+        self.decide()
+        self.assertIsNone(self.decide(attempt=2, now=NOW + register.ROUND))
+        self.db.execute("UPDATE requests SET status = 'approved'")
+        later = NOW + register.ROUND
+        self.assertEqual(self.decide(attempt=2, now=later, deadline=later + SECOND), APPROVED)
+
+    def test_what_was_settled_since_counts_and_not_the_stored_decision(self) -> None:
+        self.decide()
         self.settle("approved")
-        self.assertEqual(self.decide(attempt=2, now=NOW + timedelta(minutes=1)), WAITING)
+        self.assertEqual(self.decide(now=NOW + SECOND), APPROVED)
+        self.settle("refused", NOW + 2 * SECOND)
+        self.assertEqual(self.decide(attempt=2, now=NOW + 3 * SECOND), REFUSED)
+        self.assertEqual(self.decide(attempt=3, now=NOW + 20 * SECOND), REFUSED)  # stored too
 
     def test_nothing_is_started_at_the_deadline(self) -> None:
         for attempt in (1, 2):
@@ -93,7 +108,7 @@ class Register(unittest.TestCase):
 
     def test_decisions_are_forgotten_when_nobody_retries_any_more(self) -> None:
         self.decide("old")
-        later = NOW + register.DECISIONS_KEPT + timedelta(seconds=1)
+        later = NOW + register.ROUND
         self.decide("new", now=later, deadline=later + timedelta(seconds=15))
         self.assertEqual(self.db.execute("SELECT call_id FROM decisions").fetchall(), [("new",)])
 
