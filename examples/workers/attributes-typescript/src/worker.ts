@@ -43,6 +43,12 @@ function handle(message: ServiceMsg): void {
   }
 }
 
+/** The user that stands in a URL, which the client does not read there. */
+function login(url: string): { user?: string; pass?: string } {
+  const { username, password } = URL.canParse(url) ? new URL(url) : { username: "", password: "" };
+  return username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
+}
+
 /** Takes no new calls, and decides those that are here; where NATS is away, there are none. */
 async function leave(nc: NatsConnection): Promise<void> {
   const timeUp = setTimeout(DRAIN_MS_MAX, undefined, { ref: false });
@@ -52,7 +58,13 @@ async function leave(nc: NatsConnection): Promise<void> {
 
 async function main(): Promise<void> {
   // Comes back however long NATS was away, and within the 500 ms that the bridge waits for a worker.
-  const nc = await connect({ servers: NATS_URL, name: "attributes", maxReconnectAttempts: -1, reconnectTimeWait: 200 });
+  const nc = await connect({
+    servers: NATS_URL,
+    ...login(NATS_URL),
+    name: "attributes",
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 200,
+  });
   const service = await new Svcm(nc).add({ name: "attributes", version: "1.0.0", queue: "workers" });
   service.addEndpoint("decide", {
     subject: SUBJECT,
@@ -72,7 +84,8 @@ async function main(): Promise<void> {
   }
   const error = await service.stopped;
   if (!isLeaving) {
-    throw error ?? new Error("the connection is closed"); // as where a right is missing
+    const refused = nc.isClosed() ? await nc.closed() : undefined; // as where the login has ended
+    throw refused ?? error ?? new Error("the connection is closed"); // or a right is missing
   }
 }
 

@@ -10,7 +10,7 @@ mod tiers;
 use std::{env, sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Error,
+    Client, ConnectOptions, Error, ServerAddr,
     connection::State,
     service::{self, Request, Service, ServiceExt, endpoint::Endpoint},
 };
@@ -52,13 +52,18 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn connect() -> Result<Client, Error> {
-    let options = ConnectOptions::new()
+    let server: ServerAddr = variable("NATS_URL", "nats://127.0.0.1:4222").parse()?;
+    let mut options = ConnectOptions::new()
         .name("loyalty")
         // Comes back however long NATS was away, and within the 500 ms that the bridge waits for a
         // worker.
         .reconnect_delay_callback(|_| Duration::from_millis(200))
         .event_callback(|event| async move { eprintln!("NATS: {event}") });
-    Ok(options.connect(variable("NATS_URL", "nats://127.0.0.1:4222")).await?)
+    // The client does not read them in the URL.
+    if let (Some(user), Some(password)) = (server.username(), server.password()) {
+        options = options.user_and_password(user.to_owned(), password.to_owned());
+    }
+    Ok(options.connect(server).await?)
 }
 
 async fn serve(client: Client, events: Events) -> Result<(), Error> {
