@@ -14,6 +14,7 @@ import page
 from bus import SOON_SECONDS, Message
 from checking import Fault, Total, expect
 from example import REPLAY_WINDOW_SECONDS, Example, Sample
+from login import end_login
 from stage import Stage, Tools, until
 
 TRACE, PARENT = "7a085853722dc6d2d7a1a5a4c1b9e3f0", "00f067aa0ba902b7"
@@ -48,6 +49,7 @@ def run(example: Example, files: dict[str, str], tools: Tools, total: Total) -> 
         check("keeps the contract", worker_check, stage)
         if files:
             return
+        check("is not deaf when its login has ended", end_login, stage)
         check("continues the trace", trace, calls)
         check("repeats no effect", repeat, calls)
         check("shares its calls with a copy", share, calls)

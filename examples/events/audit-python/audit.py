@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sqlite3
+import sys
 import urllib.error
 import urllib.request
 
@@ -185,21 +186,30 @@ async def log_error(error) -> None:
     logging.warning("NATS: %s", error or type(error).__name__)
 
 
-async def main() -> None:
+async def main() -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
     db = sqlite3.connect(DATABASE, timeout=5, isolation_level="IMMEDIATE")
     db.executescript(TABLE)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    async def on_closed() -> None:
+        stop.set()
+
     nc = await nats.connect(
-        NATS_URL, name=DURABLE, inbox_prefix=f"_INBOX_{DURABLE}", max_reconnect_attempts=-1, error_cb=log_error
+        NATS_URL, name=DURABLE, inbox_prefix=f"_INBOX_{DURABLE}", max_reconnect_attempts=-1,
+        error_cb=log_error, closed_cb=on_closed,
     )
     await consume(nc, db, stop)
-    if nc.is_connected:
+    is_refused = nc.is_closed  # the server refuses us for good; whoever runs this may start it again
+    if is_refused:
+        logging.error("the connection is closed: %s", nc.last_error)
+    elif nc.is_connected:
         await nc.flush()  # the last acknowledgements
     await nc.close()
     db.close()
+    return 1 if is_refused else 0
 
 
-asyncio.run(main())
+sys.exit(asyncio.run(main()))

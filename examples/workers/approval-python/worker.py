@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sqlite3
+import sys
 from datetime import datetime, timezone
 
 import nats
@@ -72,14 +73,19 @@ def start_tracing() -> TracerProvider:
     return provider
 
 
-async def main() -> None:
+async def main() -> int:
     provider = start_tracing()
     db = register.open_register()
+    stop = asyncio.Event()
+
+    async def on_closed() -> None:
+        stop.set()
+
     # Comes back however long NATS was away, and within the 500 ms that the bridge waits for a worker.
     nc = await nats.connect(
-        NATS_URL, name="approval", max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=log_error
+        NATS_URL, name="approval", max_reconnect_attempts=-1, reconnect_time_wait=0.2,
+        error_cb=log_error, closed_cb=on_closed,
     )
-    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = await micro.add_service(nc, name="approval", version="1.0.0")
@@ -87,13 +93,17 @@ async def main() -> None:
         name="decide", subject=SUBJECT, queue_group="workers", handler=functools.partial(handle, db)
     )
     await stop.wait()
-    if nc.is_connected:
+    is_refused = nc.is_closed  # the server refuses us for good; whoever runs this may start it again
+    if is_refused:
+        logging.error("the connection is closed: %s", nc.last_error)
+    elif nc.is_connected:
         await nc.drain()  # decides the calls that are here; `service.stop()` would drop them
     else:
         await nc.close()
     db.close()
     provider.shutdown()  # sends the last spans
+    return 1 if is_refused else 0
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))
