@@ -334,3 +334,31 @@ async fn a_subscriber_whose_login_has_ended_says_so_and_ends() {
     assert!(ended.err.contains("ERROR the connection is closed"), "{}", ended.err);
     assert!(!ended.err.contains("secret") && !ended.err.contains("Traceback"), "{}", ended.err);
 }
+
+#[tokio::test]
+async fn without_a_webhook_what_was_to_be_sent_stays_due() {
+    let audit = Audit::with(&[Says::Status(503)]).await;
+    let first = audit.run();
+    audit.post("ada").await;
+    let row = json!(["ada@example.com", "show_block_page", "default", "no_responders", "due"]);
+    audit.until_rows(&first, json!([row])).await;
+    first.signal("KILL");
+    first.ended().await;
+    let second = audit.run_with(None);
+    audit.until_done().await;
+    audit.until_rows(&second, json!([row])).await;
+    second.signal("TERM");
+    let ended = second.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_no_url_is_told_of_at_the_start() {
+    let audit = Audit::with(&[Says::Status(204)]).await;
+    for webhook in ["hooks.example.com", "file:///etc/hook", "http://", "https://[kanarienvogel"] {
+        let ended = audit.run_with(Some(webhook)).ended().await;
+        assert_eq!(ended.code, Some(64), "{webhook}: {}", ended.err);
+        assert!(ended.err.contains("WEBHOOK"), "{webhook}: {}", ended.err);
+        assert!(!ended.err.contains("kanarienvogel"), "it may be secret: {}", ended.err);
+    }
+}

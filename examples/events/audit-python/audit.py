@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import nats
@@ -24,7 +25,7 @@ STREAM = os.environ.get("STREAM", "CONNECTOR_EVENTS")
 SUBJECT = os.environ.get("SUBJECT", "connector-events.decided")
 DURABLE = os.environ.get("DURABLE", "audit")
 DATABASE = os.environ.get("DATABASE", "audit.db")
-WEBHOOK = os.environ.get("WEBHOOK")  # nobody is notified without one
+WEBHOOK = os.environ.get("WEBHOOK", "")  # nobody is notified without one
 
 # After so long a record comes again whose copy has died. Longer than a batch can take, or it would
 # come to a second copy while the first one has it.
@@ -117,6 +118,14 @@ def keep(db: sqlite3.Connection, event_id: str, data: dict, payload: bytes) -> s
         return db.execute("SELECT notification FROM records WHERE id = ?", (event_id,)).fetchone()[0]
 
 
+def is_web_url(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 def notify(event_id: str, payload: bytes) -> str:
     """Posts the record. Returns what to note; raises where it has to be tried again."""
     request = urllib.request.Request(
@@ -142,7 +151,7 @@ async def handle(db: sqlite3.Connection, message) -> None:
         await message.term()
         return
     try:
-        if keep(db, event_id, data, message.data) == "due":
+        if keep(db, event_id, data, message.data) == "due" and WEBHOOK:
             noted = await asyncio.to_thread(notify, event_id, message.data)
             with db:
                 db.execute("UPDATE records SET notification = ? WHERE id = ?", (noted, event_id))
@@ -188,6 +197,9 @@ async def log_error(error) -> None:
 
 async def main() -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
+    if WEBHOOK and not is_web_url(WEBHOOK):
+        logging.error("WEBHOOK is no http or https URL")  # which may hold a secret
+        return os.EX_USAGE
     db = sqlite3.connect(DATABASE, timeout=5, isolation_level="IMMEDIATE")
     db.executescript(TABLE)
     stop = asyncio.Event()
