@@ -5,8 +5,9 @@ import os
 import sqlite3
 import string
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 # The key of `requests` keeps it to one per person, and so to one per call id: the same call id means
 # the same claims. No check before it could, since two workers may look at the same moment.
@@ -107,14 +108,16 @@ def use_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.05)
 
 
-def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
+def decide(db: sqlite3.Connection, call: Call, clock: Callable[[], datetime]) -> str | None:
     """Returns the decision as JSON, or None where it is too late to start.
 
     Request and decision are one transaction, which ends before the reply is sent. A crash leaves
-    both or neither. BEGIN IMMEDIATE lets one worker in at a time.
+    both or neither. BEGIN IMMEDIATE lets one worker in at a time; it may wait for that, so the time
+    is taken behind it.
     """
     with db:
         db.execute("BEGIN IMMEDIATE")
+        now = clock()
         round_began = (now - ROUND).isoformat()
         if call.attempt > 1:
             said = {"call_id": call.id, "email": call.email, "round_began": round_began}
@@ -137,12 +140,16 @@ def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
         return decision
 
 
-def settle(db: sqlite3.Connection, email: str, status: str, now: datetime) -> bool:
+def settle(db: sqlite3.Connection, email: str, status: str, clock: Callable[[], datetime]) -> bool:
     """Approves or refuses a request, also one that was settled before. False where there is none."""
-    changed = db.execute(
-        "UPDATE requests SET status = ?, settled_at = ? WHERE email = ?", (status, now.isoformat(), normal(email))
-    )
-    return changed.rowcount == 1
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        settled = (status, clock().isoformat(), normal(email))
+        return db.execute("UPDATE requests SET status = ?, settled_at = ? WHERE email = ?", settled).rowcount == 1
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def requests(db: sqlite3.Connection, statuses: list[str]) -> list[tuple[str, str, str, str]]:

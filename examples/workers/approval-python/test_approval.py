@@ -29,11 +29,11 @@ class Register(unittest.TestCase):
         self.addCleanup(self.db.close)
 
     def decide(self, *arguments, now: datetime = NOW, **changed) -> dict | None:
-        decision = register.decide(self.db, call(*arguments, **changed), now)
+        decision = register.decide(self.db, call(*arguments, **changed), lambda: now)
         return decision and json.loads(decision)
 
     def settle(self, status: str, now: datetime = NOW) -> bool:
-        return register.settle(self.db, "ada@example.com", status, now)
+        return register.settle(self.db, "ada@example.com", status, lambda: now)
 
     def count(self, table: str) -> int:
         return self.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -79,6 +79,17 @@ class Register(unittest.TestCase):
             self.assertIsNone(self.decide(attempt=attempt, now=NOW + timedelta(seconds=15)))
         self.assertEqual((self.count("requests"), self.count("decisions")), (0, 0))
 
+    def test_the_time_counts_that_it_is_when_no_other_copy_writes_any_more(self) -> None:
+        writes = []
+
+        def clock() -> datetime:
+            writes.append(self.db.in_transaction)
+            return NOW
+
+        register.decide(self.db, call(), clock)
+        register.settle(self.db, "ada@example.com", "approved", clock)
+        self.assertEqual(writes, [True, True])
+
     def test_addresses_that_differ_in_other_letters_are_other_people(self) -> None:
         # The second has a sharp s, the last the sign for kelvin.
         addresses = ["strasse@example.com", "straße@example.com", "k@example.com", "\u212a@example.com"]
@@ -86,7 +97,7 @@ class Register(unittest.TestCase):
             call = register.Call.read(
                 {**Reading.HEADERS, "Connector-Call-Id": address}, json.dumps({"email": address}).encode()
             )
-            register.decide(self.db, call, NOW)
+            register.decide(self.db, call, lambda: NOW)
         self.assertEqual({email for email, *_ in register.requests(self.db, ["waiting"])}, set(addresses))
 
     def test_at_every_step_but_the_one_before_the_form_the_person_asks(self) -> None:
@@ -148,7 +159,7 @@ class CommandLine(unittest.TestCase):
         db = register.open_register()
         self.addCleanup(db.close)
         deadline = NOW + timedelta(seconds=15)
-        register.decide(db, call(name="Ada\x1b[2J\nLovelace", deadline=deadline), NOW)
+        register.decide(db, call(name="Ada\x1b[2J\nLovelace", deadline=deadline), lambda: NOW)
 
     def run_with(self, *arguments: str) -> tuple[int, str]:
         out = io.StringIO()

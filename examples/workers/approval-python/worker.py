@@ -12,7 +12,6 @@ import os
 import signal
 import sqlite3
 import sys
-from datetime import datetime, timezone
 
 import nats
 from nats import micro
@@ -49,7 +48,7 @@ async def handle(db: sqlite3.Connection, message: micro.Request) -> None:
     with continue_trace(message) as span:
         try:
             call = register.Call.read(message.headers or {}, message.data)
-            decision = register.decide(db, call, datetime.now(timezone.utc))
+            decision = register.decide(db, call, register.utc_now)
         except Exception as error:
             logging.error("cannot decide: %s", type(error).__name__)  # its text may quote claims
             span.set_attribute("error.type", type(error).__name__)
