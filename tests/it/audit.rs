@@ -362,3 +362,14 @@ async fn a_webhook_that_is_no_url_is_told_of_at_the_start() {
         assert!(!ended.err.contains("kanarienvogel"), "it may be secret: {}", ended.err);
     }
 }
+
+#[tokio::test]
+async fn it_ends_when_it_is_told_to_also_while_nats_was_never_there() {
+    let mut audit = Audit::with(&[Says::Status(204)]).await;
+    audit.server.kill();
+    let program = audit.run();
+    until("it has tried", async || program.err().contains("NATS").then_some(())).await;
+    program.signal("TERM");
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+}

@@ -195,6 +195,21 @@ async def log_error(error) -> None:
     logging.warning("NATS: %s", error or type(error).__name__)
 
 
+async def connect(stop: asyncio.Event):
+    """Waits for NATS; None where it is to stop before that. A connection that is closed sets `stop`."""
+
+    async def on_closed() -> None:
+        stop.set()
+
+    connecting = asyncio.create_task(nats.connect(
+        NATS_URL, name=DURABLE, inbox_prefix=f"_INBOX_{DURABLE}", max_reconnect_attempts=-1,
+        error_cb=log_error, closed_cb=on_closed,
+    ))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([connecting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    return connecting.result() if connecting.done() else None
+
+
 async def main() -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
     if WEBHOOK and not is_web_url(WEBHOOK):
@@ -205,14 +220,9 @@ async def main() -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    async def on_closed() -> None:
-        stop.set()
-
-    nc = await nats.connect(
-        NATS_URL, name=DURABLE, inbox_prefix=f"_INBOX_{DURABLE}", max_reconnect_attempts=-1,
-        error_cb=log_error, closed_cb=on_closed,
-    )
+    nc = await connect(stop)
+    if nc is None:
+        return 0
     await consume(nc, db, stop)
     is_refused = nc.is_closed  # the server refuses us for good; whoever runs this may start it again
     if is_refused:

@@ -4,9 +4,13 @@ import contextlib
 import io
 import json
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 import unittest
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from unittest import mock
 
 import approvals
@@ -177,6 +181,22 @@ class CommandLine(unittest.TestCase):
 
     def test_an_address_that_is_not_there_is_an_error(self) -> None:
         self.assertEqual(self.run_with("approve", "alan@example.com"), (1, "alan@example.com has not asked\n"))
+
+
+class WithoutNats(unittest.TestCase):
+    def test_it_ends_when_it_is_told_to_also_before_it_has_reached_nats(self) -> None:
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        nobody = self.enterContext(socket.socket())
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        there = {"NATS_URL": f"nats://127.0.0.1:{nobody.getsockname()[1]}", "DATABASE": f"{folder}/requests.db"}
+        command = [sys.executable, Path(__file__).with_name("worker.py")]
+        worker = subprocess.Popen(command, env={**os.environ, **there}, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(worker.stderr.close)
+        self.addCleanup(worker.wait)
+        self.addCleanup(worker.kill)
+        self.assertIn("NATS", worker.stderr.readline())  # it has tried
+        worker.terminate()
+        self.assertEqual(worker.wait(60), 0)
 
 
 if __name__ == "__main__":

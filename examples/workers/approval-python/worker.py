@@ -72,21 +72,31 @@ def start_tracing() -> TracerProvider:
     return provider
 
 
-async def main() -> int:
-    provider = start_tracing()
-    db = register.open_register()
-    stop = asyncio.Event()
+async def connect(stop: asyncio.Event) -> nats.NATS | None:
+    """Waits for NATS; None where it is to stop before that. A connection that is closed sets `stop`."""
 
     async def on_closed() -> None:
         stop.set()
 
     # Comes back however long NATS was away, and within the 500 ms that the bridge waits for a worker.
-    nc = await nats.connect(
+    connecting = asyncio.create_task(nats.connect(
         NATS_URL, name="approval", max_reconnect_attempts=-1, reconnect_time_wait=0.2,
         error_cb=log_error, closed_cb=on_closed,
-    )
+    ))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([connecting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    return connecting.result() if connecting.done() else None
+
+
+async def main() -> int:
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    provider = start_tracing()
+    db = register.open_register()
+    nc = await connect(stop)
+    if nc is None:
+        return 0
     service = await micro.add_service(nc, name="approval", version="1.0.0")
     await service.add_endpoint(
         name="decide", subject=SUBJECT, queue_group="workers", handler=functools.partial(handle, db)
