@@ -48,6 +48,8 @@ def run(example: Example, files: dict[str, str], tools: Tools, total: Total) -> 
         check("says so where it cannot decide", cannot_decide, calls)
         check("keeps the contract", worker_check, stage)
         if files:
+            if example.language == page.SHOWN:
+                check("prints what the page shows", shown, stage)
             return
         check("is not deaf when its login has ended", end_login, stage)
         check("continues the trace", trace, calls)
@@ -256,6 +258,11 @@ def worker_check(stage: Stage) -> None:
         command += ["--effects", subject]
     done = subprocess.run(command, capture_output=True, text=True)
     expect(done.returncode == 0, f"ends with {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+def shown(stage: Stage) -> None:
+    places = {page.NATS_URL: stage.places["nats"], page.BRIDGE_URL: f"http://127.0.0.1:{stage.port}"}
+    page.shows_what_is_printed(stage.tools.root, stage.scratch, stage.tools.program, places)
 
 
 def log(calls: Calls) -> None:
