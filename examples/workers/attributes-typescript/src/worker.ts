@@ -8,9 +8,11 @@ import { setTimeout } from "node:timers/promises";
 
 import { Svcm, type ServiceMsg } from "@nats-io/services";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { SpanStatusCode } from "@opentelemetry/api";
 
 import { overwrite } from "./attributes.js";
-import { readCall, type Call } from "./call.js";
+import { readCall } from "./call.js";
+import { Tracing } from "./tracing.js";
 
 const NATS_URL = process.env["NATS_URL"] ?? "nats://127.0.0.1:4222";
 const SUBJECT = process.env["SUBJECT"] ?? "connectors.tidy-attributes.before-create";
@@ -24,11 +26,13 @@ function log(level: "info" | "error", message: string, fields: Record<string, un
   console.log(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }));
 }
 
-function handle(message: ServiceMsg): void {
-  let call: Call | undefined;
+function handle(message: ServiceMsg, tracing: Tracing): void {
+  const header = (name: string): string => message.headers?.get(name) ?? "";
+  const span = tracing.start(SUBJECT, header);
+  const traceId = span.spanContext().traceId;
   try {
-    call = readCall((name) => message.headers?.get(name) ?? "", message.string());
-    const known = { call_id: call.id, attempt: call.attempt, trace_id: call.traceId };
+    const call = readCall(header, message.string());
+    const known = { call_id: call.id, attempt: call.attempt, trace_id: traceId };
     if (new Date() >= call.deadline) {
       log("info", "too late to start", known);
       return;
@@ -38,8 +42,11 @@ function handle(message: ServiceMsg): void {
     log("info", "decided", { ...known, overwritten: Object.keys(claims).length });
   } catch (error) {
     // The text of an error may quote claims, its name does not.
-    log("error", "cannot decide", { error: error instanceof Error ? error.name : typeof error, trace_id: call?.traceId });
+    log("error", "cannot decide", { error: error instanceof Error ? error.name : typeof error, trace_id: traceId });
+    span.setStatus({ code: SpanStatusCode.ERROR });
     message.respondError(500, "cannot decide");
+  } finally {
+    span.end();
   }
 }
 
@@ -49,11 +56,12 @@ function login(url: string): { user?: string; pass?: string } {
   return username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
 }
 
-/** Takes no new calls, and decides those that are here; where NATS is away, there are none. */
-async function leave(nc: NatsConnection): Promise<void> {
+/** Takes no new calls, and decides those that are here; where NATS is away, there are none. Sends the last spans. */
+async function leave(nc: NatsConnection, tracing: Tracing): Promise<void> {
   const timeUp = setTimeout(DRAIN_MS_MAX, undefined, { ref: false });
   await Promise.race([Promise.allSettled([nc.drain()]), timeUp]);
   await nc.close();
+  await tracing.stop().catch(() => log("error", "the last spans are lost"));
 }
 
 async function main(): Promise<void> {
@@ -65,12 +73,13 @@ async function main(): Promise<void> {
     maxReconnectAttempts: -1,
     reconnectTimeWait: 200,
   });
+  const tracing = new Tracing(process.env);
   const service = await new Svcm(nc).add({ name: "attributes", version: "1.0.0", queue: "workers" });
   service.addEndpoint("decide", {
     subject: SUBJECT,
     handler: (error, message) => {
       if (error === null) {
-        handle(message);
+        handle(message, tracing);
       }
     },
   });
@@ -79,7 +88,7 @@ async function main(): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       isLeaving = true;
-      void leave(nc);
+      void leave(nc, tracing);
     });
   }
   const error = await service.stopped;
