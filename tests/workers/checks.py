@@ -12,7 +12,7 @@ from pathlib import Path
 
 import page
 from bus import SOON_SECONDS, Message
-from checking import Fault, Total, expect
+from checking import Total, expect
 from example import REPLAY_WINDOW_SECONDS, Example, Sample
 from login import end_login
 from stage import Stage, Tools, until
@@ -172,13 +172,7 @@ def cannot_decide(calls: Calls) -> None:
 
 def trace(calls: Calls) -> None:
     action(calls.ask(calls.claims(), "1" * 32))
-    match calls.stage.example.trace:
-        case "spans":
-            expect(calls.stage.collector.until_below(TRACE, PARENT, SOON_SECONDS), "no span below the message's")
-        case "log":
-            until("the trace id is in the log", lambda: TRACE in calls.stage.logs())
-        case other:
-            raise Fault(f"trace = {other!r}")
+    expect(calls.stage.collector.until_below(TRACE, PARENT, SOON_SECONDS), "no span below the message's")
 
 
 def repeat(calls: Calls) -> None:

@@ -67,7 +67,6 @@ def worker(language: str, section: str, folder: Path) -> tuple[Example, dict[str
         subject=SUBJECT,
         build=[["sh", "-c", line] for line in lines],
         run=["sh", "-c", f"exec {last}"],
-        trace="none",
         probe='{"email": "probe-{n}@example.com"}',
         connectors={"approve-signup": {"protocol": "entra", "step": "before-create"}},
         samples=SAMPLES,
