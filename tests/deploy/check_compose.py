@@ -47,6 +47,8 @@ def every_service_is_pinned_closed_and_local(deploy):
         # Nothing but the program is in the bridge's image: no shell, no wget.
         if ("healthcheck" in service) != (name not in ("bridge", "worker")):
             yield f"{name}: a health check needs what it runs"
+        if name == "worker" and service.get("restart") != "on-failure":
+            yield f"{name}: nobody starts it again"
 
 
 def every_mounted_file_is_there(deploy):

@@ -57,6 +57,7 @@ MUTANTS = [
     (COMPOSE, "read_only: true", "read_only: false", "every_service_is_pinned_closed_and_local"),
     (COMPOSE, "grafana:13.2.3", "grafana:latest", "every_service_is_pinned_closed_and_local"),
     (COMPOSE, '"127.0.0.1:9093:9093"', '"9093:9093"', "every_service_is_pinned_closed_and_local"),
+    (COMPOSE, "restart: on-failure", "restart: 'no'", "every_service_is_pinned_closed_and_local"),
     (COMPOSE, "DATABASE: /data", "NATS_PASSWORD: hunter2\n      DATABASE: /data", "every_service_is_pinned_closed_and_local"),
     (COMPOSE, "./prometheus/rules.yaml:", "./prometheus/rule.yaml:", "every_mounted_file_is_there"),
     (COMPOSE, "rules.yaml:ro", "rules.yaml", "every_mounted_file_is_there"),

@@ -95,14 +95,17 @@ async fn hear(stream: &mut TcpStream) -> Notification {
 
 /// Where the subscriber has the rights of its README and no others, and everybody else has all.
 async fn server() -> NatsServer {
+    NatsServer::start_in(Folder::new(), &server_config(), &[("AUDIT_PASSWORD", "secret")]).await
+}
+
+fn server_config() -> String {
     let readme =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/events/audit-python/README.md");
     let readme = fs::read_to_string(readme).unwrap();
     let user = readme.split_once("```conf\n").unwrap().1.split_once("```").unwrap().0;
-    let config = format!(
+    format!(
         "{JETSTREAM}\nno_auth_user: all\nauthorization {{ users = [\n{{user: all, password: all}}\n{user}\n] }}\nlogfile: \"{{folder}}/log\"\n"
-    );
-    NatsServer::start_in(Folder::new(), &config, &[("AUDIT_PASSWORD", "secret")]).await
+    )
 }
 
 /// The subscriber, its database and what it reads.
@@ -124,14 +127,21 @@ impl Audit {
     }
 
     fn run(&self) -> Program {
+        self.run_with(Some(&format!("http://127.0.0.1:{}/hook", self.webhook.port)))
+    }
+
+    fn run_with(&self, webhook: Option<&str>) -> Program {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/events/audit-python");
         let mut command = python();
         command
             .arg(folder.join("audit.py"))
             .env("NATS_URL", self.server.url().replace("//", "//audit:secret@"))
             .env("DATABASE", self.folder.0.join("audit.db"))
-            .env("WEBHOOK", format!("http://127.0.0.1:{}/hook", self.webhook.port))
             .env("ACK_WAIT", "2");
+        match webhook {
+            Some(url) => command.env("WEBHOOK", url),
+            None => command.env_remove("WEBHOOK"),
+        };
         Program::spawn(command)
     }
 
@@ -308,4 +318,58 @@ async fn what_a_killed_subscriber_had_in_hand_comes_again() {
     audit.until_done().await;
     let [(first, _), (again, _)] = &audit.webhook.heard()[..] else { panic!("twice") };
     assert_eq!(first, again);
+}
+
+#[tokio::test]
+async fn a_subscriber_whose_login_has_ended_says_so_and_ends() {
+    let audit = Audit::with(&[Says::Status(204)]).await;
+    let program = audit.run();
+    audit.post("ada").await;
+    let row = json!(["ada@example.com", "show_block_page", "default", "no_responders", "sent"]);
+    audit.until_rows(&program, json!([row])).await;
+    audit.server.configure(&server_config().replace("$AUDIT_PASSWORD", "another"));
+    audit.server.signal("HUP");
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.err.contains("ERROR the connection is closed"), "{}", ended.err);
+    assert!(!ended.err.contains("secret") && !ended.err.contains("Traceback"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn without_a_webhook_what_was_to_be_sent_stays_due() {
+    let audit = Audit::with(&[Says::Status(503)]).await;
+    let first = audit.run();
+    audit.post("ada").await;
+    let row = json!(["ada@example.com", "show_block_page", "default", "no_responders", "due"]);
+    audit.until_rows(&first, json!([row])).await;
+    first.signal("KILL");
+    first.ended().await;
+    let second = audit.run_with(None);
+    audit.until_done().await;
+    audit.until_rows(&second, json!([row])).await;
+    second.signal("TERM");
+    let ended = second.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_no_url_is_told_of_at_the_start() {
+    let audit = Audit::with(&[Says::Status(204)]).await;
+    for webhook in ["hooks.example.com", "file:///etc/hook", "http://", "https://[kanarienvogel"] {
+        let ended = audit.run_with(Some(webhook)).ended().await;
+        assert_eq!(ended.code, Some(64), "{webhook}: {}", ended.err);
+        assert!(ended.err.contains("WEBHOOK"), "{webhook}: {}", ended.err);
+        assert!(!ended.err.contains("kanarienvogel"), "it may be secret: {}", ended.err);
+    }
+}
+
+#[tokio::test]
+async fn it_ends_when_it_is_told_to_also_while_nats_was_never_there() {
+    let mut audit = Audit::with(&[Says::Status(204)]).await;
+    audit.server.kill();
+    let program = audit.run();
+    until("it has tried", async || program.err().contains("NATS").then_some(())).await;
+    program.signal("TERM");
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
 }

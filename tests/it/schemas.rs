@@ -412,14 +412,18 @@ fn the_schema_and_the_program_agree_on_decisions() {
 }
 
 #[test]
-fn a_call_is_any_object_whose_known_claims_have_their_types() {
+fn a_call_is_any_object_whose_known_claims_have_their_types_or_are_null() {
     let validator = validator("call");
     for (call, accepted) in [
         (json!({}), true),
         (json!({"email": "a@b.c", "objectId": "1", "unheard_of": {"x": [1]}}), true),
         (json!({"identities": [{"signInType": "federated", "issuer": "mail"}]}), true),
         (json!({"extension_0a_Age": 7, "extension_0a_News": true}), true),
+        (json!({"email": null, "identities": null, "ui_locales": null}), true),
+        (json!({"identities": [null, {"issuer": null, "issuerAssignedId": null}]}), true),
+        (json!({"extension_0a_Age": null, "objectId": null, "city": null}), true),
         (json!({"email": 5}), false),
+        (json!({"identities": ["federated"]}), false),
         (json!({"identities": {}}), false),
         (json!({"extension_0a_Roles": []}), false),
         (json!([]), false),

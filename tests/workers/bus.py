@@ -91,6 +91,10 @@ class Bus:
             time.sleep(0.05)
         return found
 
+    def is_served(self, subject: str) -> bool:
+        """Whether a service is at this subject."""
+        return bool(self._asked("INFO", subject, 1))
+
     def _asked(self, verb: str, subject: str, count: int) -> list[dict]:
         number = self.subscribe(inbox := self._inbox())
         self.publish(f"$SRV.{verb}", b"", inbox)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import page
 from bus import SOON_SECONDS, Message
-from checking import Fault, Total, expect
+from checking import Total, expect
 from example import REPLAY_WINDOW_SECONDS, Example, Sample
+from login import end_login
 from stage import Stage, Tools, until
 
 TRACE, PARENT = "7a085853722dc6d2d7a1a5a4c1b9e3f0", "00f067aa0ba902b7"
@@ -47,7 +48,10 @@ def run(example: Example, files: dict[str, str], tools: Tools, total: Total) -> 
         check("says so where it cannot decide", cannot_decide, calls)
         check("keeps the contract", worker_check, stage)
         if files:
+            if example.language == page.SHOWN:
+                check("prints what the page shows", shown, stage)
             return
+        check("is not deaf when its login has ended", end_login, stage)
         check("continues the trace", trace, calls)
         check("repeats no effect", repeat, calls)
         check("shares its calls with a copy", share, calls)
@@ -168,13 +172,7 @@ def cannot_decide(calls: Calls) -> None:
 
 def trace(calls: Calls) -> None:
     action(calls.ask(calls.claims(), "1" * 32))
-    match calls.stage.example.trace:
-        case "spans":
-            expect(calls.stage.collector.until_below(TRACE, PARENT, SOON_SECONDS), "no span below the message's")
-        case "log":
-            until("the trace id is in the log", lambda: TRACE in calls.stage.logs())
-        case other:
-            raise Fault(f"trace = {other!r}")
+    expect(calls.stage.collector.until_below(TRACE, PARENT, SOON_SECONDS), "no span below the message's")
 
 
 def repeat(calls: Calls) -> None:
@@ -254,6 +252,11 @@ def worker_check(stage: Stage) -> None:
         command += ["--effects", subject]
     done = subprocess.run(command, capture_output=True, text=True)
     expect(done.returncode == 0, f"ends with {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+def shown(stage: Stage) -> None:
+    places = {page.NATS_URL: stage.places["nats"], page.BRIDGE_URL: f"http://127.0.0.1:{stage.port}"}
+    page.shows_what_is_printed(stage.tools.root, stage.scratch, stage.tools.program, places)
 
 
 def log(calls: Calls) -> None:

@@ -14,13 +14,23 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.body()
                 with collector.came:
                     collector.bodies.append(body)
                     collector.came.notify_all()
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def body(self) -> bytes:
+                """Whole, or in chunks where its length is not told."""
+                if length := self.headers["Content-Length"]:
+                    return self.rfile.read(int(length))
+                chunks = []
+                while size := int(self.rfile.readline(), 16):
+                    chunks.append(self.rfile.read(size))
+                    self.rfile.readline()
+                return b"".join(chunks)
 
             def log_message(self, *_: object) -> None:
                 pass

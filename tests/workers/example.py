@@ -11,7 +11,6 @@ helpers      commands of programs that it needs and that listen on these ports
 exit         its exit code after SIGTERM; 0 where it is left out
 effects      what it does beside replying: {command = [...]}, a command that prints all effects, or
              {subject = "..."}, where it publishes them. None where it is left out
-trace        how it continues a trace: "spans" that it exports, or the trace id in its "log"
 probe        claims that the worker decides, with {n} in what makes the person another one
 connectors   the connectors of the bridge, as in its configuration; `auth: none` where nothing is said
 samples      the documented sign-ups, in their order
@@ -70,7 +69,6 @@ class Example:
     language: str
     subject: str
     run: list[str]
-    trace: str
     probe: str
     connectors: dict
     samples: list[Sample]

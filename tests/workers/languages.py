@@ -10,7 +10,7 @@ from pathlib import Path
 # For each language its programs: how each is asked for its version, and the oldest that will do.
 TOOLCHAINS = {
     "Python": [(["python3", "--version"], (3, 11))],
-    "Node.js": [(["node", "--version"], (20, 0)), (["npm", "--version"], (9, 0))],
+    "Node.js": [(["node", "--version"], (20, 6)), (["npm", "--version"], (9, 0))],
     "Go": [(["go", "version"], (1, 26))],
     "Java": [(["java", "-version"], (17, 0)), (["mvn", "--version"], (3, 6))],
     "Rust": [(["cargo", "--version"], (1, 89))],

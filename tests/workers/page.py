@@ -5,6 +5,7 @@ fenced block, and indented commands, of which the last one starts the worker.
 """
 
 import re
+import subprocess
 from pathlib import Path
 
 import languages
@@ -14,6 +15,13 @@ from example import Example, Sample
 PAGE = "docs/workers.md"
 SUBJECT = "connectors.approve-signup.before-create"
 NATS_URL = "nats://127.0.0.1:4222"
+BRIDGE_URL = "http://127.0.0.1:8080"
+
+# The language whose worker the page shows at work.
+SHOWN = "Python"
+
+# In a block, where lines are left out.
+GAP = "…"
 
 SAMPLES = [
     Sample(
@@ -59,7 +67,6 @@ def worker(language: str, section: str, folder: Path) -> tuple[Example, dict[str
         subject=SUBJECT,
         build=[["sh", "-c", line] for line in lines],
         run=["sh", "-c", f"exec {last}"],
-        trace="none",
         probe='{"email": "probe-{n}@example.com"}',
         connectors={"approve-signup": {"protocol": "entra", "step": "before-create"}},
         samples=SAMPLES,
@@ -79,7 +86,39 @@ def save(files: dict[str, str], folder: Path, nats: str) -> None:
         (folder / name).write_text(text.replace(NATS_URL, nats))
 
 
+def shows_what_is_printed(root: Path, folder: Path, program: Path, places: dict[str, str]) -> None:
+    """Runs the lines of every ```console block, with other addresses, and holds what they print
+    against it. Times are any time."""
+    blocks = re.findall(r"^```console\n(.*?)^```", (root / PAGE).read_text(), re.DOTALL | re.MULTILINE)
+    expect(len(blocks) == 2, f"{len(blocks)} blocks")
+    for block in blocks:
+        for line, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            done = subprocess.run(
+                ["sh", "-c", with_places(line.replace("connector-bridge", str(program)), places)],
+                cwd=folder, capture_output=True, text=True,
+            )
+            found = done.stdout
+            for url, place in places.items():
+                found = found.replace(place, url)
+            wanted = "".join("(?:.*\n)*" if each == GAP else f"{re.escape(each)}\n" for each in timeless(shown).splitlines())
+            expect(re.fullmatch(wanted, timeless(found)), f"{line}\nprints\n{found}{done.stderr}\nand the page says\n{shown}")
+
+
+def timeless(text: str) -> str:
+    return re.sub(r" +[\d.]+ m?s\b", " TIME", text)
+
+
+def with_places(line: str, places: dict[str, str]) -> str:
+    if "worker-check" in line:
+        line += f" --server {NATS_URL}"
+    for url, place in places.items():
+        line = line.replace(url, place)
+    return line
+
+
 def readme_has_the_same(root: Path) -> None:
-    """The README shows the worker in Python of the page."""
-    readme, page = (re.findall(r"```python\n.*?```", (root / name).read_text(), re.DOTALL) for name in ("README.md", PAGE))
-    expect(page and page[0] in readme, f"the worker in the README is not the first one in {PAGE}")
+    """The README shows the worker of the page in the same language, and fetches and starts it by the
+    same lines."""
+    section = (root / PAGE).read_text().split(f"### {SHOWN}\n", 1)[1].split("\n### ", 1)[0]
+    same = section[section.index("```") :].strip()
+    expect(same in (root / "README.md").read_text(), f"the README does not have the worker in {SHOWN} of {PAGE}")

@@ -41,6 +41,7 @@ def main() -> int:
     sys.path.append(str(ROOT / "tests"))
     import checking
     import checks
+    import documents
     import example
     import languages
     import page
@@ -63,6 +64,8 @@ def main() -> int:
             checks.run(each, files, tools, total)
             print(f"     {each.name} took {time.monotonic() - begun:.1f} s", flush=True)
     total.check("the README shows a worker of the page", page.readme_has_the_same, ROOT)
+    total.check("every link in the documents leads somewhere", documents.links_lead_somewhere, ROOT)
+    total.check("bridges without credentials listen on this machine only", documents.open_bridges_listen_here, ROOT)
     print(total)
     return 1 if total.failed else 0
 

@@ -103,7 +103,7 @@ class Stage:
         log = self.scratch / "nats-server.log"
         command = [self.tools.nats_server, "--addr", "127.0.0.1", "--port", "-1", "--jetstream"]
         command += ["--store_dir", self.scratch / "jetstream", "--ports_file_dir", self.scratch]
-        server = self._start(command, self.scratch, log, dict(os.environ))
+        server = self.start(command, self.scratch, log, dict(os.environ))
 
         def port() -> int | None:
             expect(server.is_running(), server.said())
@@ -123,7 +123,7 @@ class Stage:
         configuration = {**addresses, "nats": {"servers": [self.places["nats"]]}, **self.example.configuration()}
         file = self.scratch / "bridge.yaml"
         file.write_text(json.dumps(configuration))  # JSON is YAML
-        bridge = self._start([self.tools.program, "serve", "--config", file], self.scratch, self.scratch / "bridge.log", {})
+        bridge = self.start([self.tools.program, "serve", "--config", file], self.scratch, self.scratch / "bridge.log", {})
 
         def ports() -> list[str] | None:
             expect(bridge.is_running(), bridge.said())
@@ -134,7 +134,7 @@ class Stage:
 
     def start_helpers(self) -> None:
         for number, command in enumerate(self.example.helpers):
-            self._start(self._filled(command), self.example.folder, self.scratch / f"helper-{number}.log", self.environment())
+            self.start(self._filled(command), self.example.folder, self.scratch / f"helper-{number}.log", self.environment())
         for name in self.example.ports:
             until(f"a helper listens at {name}", lambda: listens(self.places[name]))
 
@@ -157,13 +157,17 @@ class Stage:
 
     def start_worker(self) -> None:
         """Starts one more copy, and waits until it listens."""
+        self.workers.append(self.start_worker_at(self.bus, len(self.workers) + 1, self.environment()))
+
+    def start_worker_at(self, bus: Bus, count: int, environment: dict[str, str]) -> Program:
+        """Starts a copy and returns it when so many listen at the server of this bus."""
         log = self.scratch / f"worker-{len(self.programs)}.log"
-        worker = self._start(self._filled(self.example.run), self.example.folder, log, self.environment())
-        self.workers.append(worker)
+        worker = self.start(self._filled(self.example.run), self.example.folder, log, environment)
         try:
-            self.bus.services("INFO", self.example.subject, len(self.workers))
+            bus.services("INFO", self.example.subject, count)
         except TimeoutError as error:
             raise Fault(f"{error}\n{worker.said()}") from None
+        return worker
 
     def stop_worker(self) -> None:
         """Stops the copy that was started last."""
@@ -199,7 +203,7 @@ class Stage:
         finally:
             connection.close()
 
-    def _start(self, command: list, folder: Path, log: Path, environment: dict[str, str]) -> Program:
+    def start(self, command: list, folder: Path, log: Path, environment: dict[str, str]) -> Program:
         program = Program(command, folder, log, environment)
         self.programs.append(program)
         return program

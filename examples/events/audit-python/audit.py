@@ -12,7 +12,9 @@ import os
 import re
 import signal
 import sqlite3
+import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import nats
@@ -23,7 +25,7 @@ STREAM = os.environ.get("STREAM", "CONNECTOR_EVENTS")
 SUBJECT = os.environ.get("SUBJECT", "connector-events.decided")
 DURABLE = os.environ.get("DURABLE", "audit")
 DATABASE = os.environ.get("DATABASE", "audit.db")
-WEBHOOK = os.environ.get("WEBHOOK")  # nobody is notified without one
+WEBHOOK = os.environ.get("WEBHOOK", "")  # nobody is notified without one
 
 # After so long a record comes again whose copy has died. Longer than a batch can take, or it would
 # come to a second copy while the first one has it.
@@ -116,6 +118,14 @@ def keep(db: sqlite3.Connection, event_id: str, data: dict, payload: bytes) -> s
         return db.execute("SELECT notification FROM records WHERE id = ?", (event_id,)).fetchone()[0]
 
 
+def is_web_url(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 def notify(event_id: str, payload: bytes) -> str:
     """Posts the record. Returns what to note; raises where it has to be tried again."""
     request = urllib.request.Request(
@@ -141,7 +151,7 @@ async def handle(db: sqlite3.Connection, message) -> None:
         await message.term()
         return
     try:
-        if keep(db, event_id, data, message.data) == "due":
+        if keep(db, event_id, data, message.data) == "due" and WEBHOOK:
             noted = await asyncio.to_thread(notify, event_id, message.data)
             with db:
                 db.execute("UPDATE records SET notification = ? WHERE id = ?", (noted, event_id))
@@ -185,21 +195,43 @@ async def log_error(error) -> None:
     logging.warning("NATS: %s", error or type(error).__name__)
 
 
-async def main() -> None:
+async def connect(stop: asyncio.Event):
+    """Waits for NATS; None where it is to stop before that. A connection that is closed sets `stop`."""
+
+    async def on_closed() -> None:
+        stop.set()
+
+    connecting = asyncio.create_task(nats.connect(
+        NATS_URL, name=DURABLE, inbox_prefix=f"_INBOX_{DURABLE}", max_reconnect_attempts=-1,
+        error_cb=log_error, closed_cb=on_closed,
+    ))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([connecting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    return connecting.result() if connecting.done() else None
+
+
+async def main() -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
+    if WEBHOOK and not is_web_url(WEBHOOK):
+        logging.error("WEBHOOK is no http or https URL")  # which may hold a secret
+        return os.EX_USAGE
     db = sqlite3.connect(DATABASE, timeout=5, isolation_level="IMMEDIATE")
     db.executescript(TABLE)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    nc = await nats.connect(
-        NATS_URL, name=DURABLE, inbox_prefix=f"_INBOX_{DURABLE}", max_reconnect_attempts=-1, error_cb=log_error
-    )
+    nc = await connect(stop)
+    if nc is None:
+        return 0
     await consume(nc, db, stop)
-    if nc.is_connected:
+    is_refused = nc.is_closed  # the server refuses us for good; whoever runs this may start it again
+    if is_refused:
+        logging.error("the connection is closed: %s", nc.last_error)
+    elif nc.is_connected:
         await nc.flush()  # the last acknowledgements
     await nc.close()
     db.close()
+    return 1 if is_refused else 0
 
 
-asyncio.run(main())
+sys.exit(asyncio.run(main()))

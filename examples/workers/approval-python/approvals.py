@@ -7,7 +7,6 @@
 
 import argparse
 import sys
-from datetime import datetime, timezone
 
 import register
 
@@ -37,7 +36,7 @@ def main() -> int:
             print("\t".join(map(printable, request)))
         return 0
     status = SETTLED[options.command]
-    if not register.settle(db, options.email, status, datetime.now(timezone.utc)):
+    if not register.settle(db, options.email, status, register.utc_now):
         print(f"{printable(options.email)} has not asked", file=sys.stderr)
         return 1
     print(f"{printable(options.email)} is {status}")

@@ -5,8 +5,9 @@ import os
 import sqlite3
 import string
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 # The key of `requests` keeps it to one per person, and so to one per call id: the same call id means
 # the same claims. No check before it could, since two workers may look at the same moment.
@@ -41,8 +42,15 @@ GO_ON = {"action": "Continue"}
 # Letters beyond ASCII stay as they are: `casefold` would make one person of straße@ and strasse@.
 SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
-# A stored decision is wanted for as long as the caller may retry, which is minutes.
-DECISIONS_KEPT = timedelta(hours=1)
+# The attempts of one call come within its deadline and the bridge's `calls.replay_window`: 15 s and 45 s
+# by default. What was decided longer ago belongs to an earlier call with the same claims.
+ROUND = timedelta(seconds=60)
+
+# What was said in this round, unless somebody has settled the request since.
+SAID_IN_THIS_ROUND = """
+SELECT decision FROM decisions WHERE call_id = :call_id AND made_at > :round_began
+AND made_at > coalesce((SELECT settled_at FROM requests WHERE email = :email), '')
+"""
 
 
 @dataclass(frozen=True)
@@ -100,16 +108,20 @@ def use_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.05)
 
 
-def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
+def decide(db: sqlite3.Connection, call: Call, clock: Callable[[], datetime]) -> str | None:
     """Returns the decision as JSON, or None where it is too late to start.
 
     Request and decision are one transaction, which ends before the reply is sent. A crash leaves
-    both or neither. BEGIN IMMEDIATE lets one worker in at a time.
+    both or neither. BEGIN IMMEDIATE lets one worker in at a time; it may wait for that, so the time
+    is taken behind it.
     """
     with db:
         db.execute("BEGIN IMMEDIATE")
+        now = clock()
+        round_began = (now - ROUND).isoformat()
         if call.attempt > 1:
-            row = db.execute("SELECT decision FROM decisions WHERE call_id = ?", (call.id,)).fetchone()
+            said = {"call_id": call.id, "email": call.email, "round_began": round_began}
+            row = db.execute(SAID_IN_THIS_ROUND, said).fetchone()
             if row is not None:
                 return row[0]  # also after the deadline: the bridge keeps it for the next try
         if now >= call.deadline:
@@ -124,16 +136,20 @@ def decide(db: sqlite3.Connection, call: Call, now: datetime) -> str | None:
             raise LookupError("the request was not stored")  # nobody gets in without one
         decision = json.dumps(DECISIONS[row[0]] if row else GO_ON)
         db.execute("REPLACE INTO decisions (call_id, decision, made_at) VALUES (?, ?, ?)", (call.id, decision, now.isoformat()))
-        db.execute("DELETE FROM decisions WHERE made_at < ?", ((now - DECISIONS_KEPT).isoformat(),))
+        db.execute("DELETE FROM decisions WHERE made_at <= ?", (round_began,))
         return decision
 
 
-def settle(db: sqlite3.Connection, email: str, status: str, now: datetime) -> bool:
+def settle(db: sqlite3.Connection, email: str, status: str, clock: Callable[[], datetime]) -> bool:
     """Approves or refuses a request, also one that was settled before. False where there is none."""
-    changed = db.execute(
-        "UPDATE requests SET status = ?, settled_at = ? WHERE email = ?", (status, now.isoformat(), normal(email))
-    )
-    return changed.rowcount == 1
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        settled = (status, clock().isoformat(), normal(email))
+        return db.execute("UPDATE requests SET status = ?, settled_at = ? WHERE email = ?", settled).rowcount == 1
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def requests(db: sqlite3.Connection, statuses: list[str]) -> list[tuple[str, str, str, str]]:

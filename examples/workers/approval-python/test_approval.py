@@ -4,15 +4,20 @@ import contextlib
 import io
 import json
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 import unittest
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from unittest import mock
 
 import approvals
 import register
 
 NOW = datetime(2026, 11, 21, 2, 21, 2, tzinfo=timezone.utc)
+SECOND = timedelta(seconds=1)
 WAITING, APPROVED, REFUSED = (register.DECISIONS[status] for status in ("waiting", "approved", "refused"))
 
 
@@ -28,11 +33,11 @@ class Register(unittest.TestCase):
         self.addCleanup(self.db.close)
 
     def decide(self, *arguments, now: datetime = NOW, **changed) -> dict | None:
-        decision = register.decide(self.db, call(*arguments, **changed), now)
+        decision = register.decide(self.db, call(*arguments, **changed), lambda: now)
         return decision and json.loads(decision)
 
-    def settle(self, status: str) -> bool:
-        return register.settle(self.db, "ada@example.com", status, NOW)
+    def settle(self, status: str, now: datetime = NOW) -> bool:
+        return register.settle(self.db, "ada@example.com", status, lambda: now)
 
     def count(self, table: str) -> int:
         return self.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -56,13 +61,38 @@ class Register(unittest.TestCase):
 
     def test_from_attempt_2_on_the_stored_decision_counts_also_after_the_deadline(self) -> None:
         self.decide()
+        self.assertEqual(self.decide(attempt=2, now=NOW + register.ROUND - SECOND), WAITING)
+
+    def test_a_decision_of_an_earlier_round_counts_no_more(self) -> None:
+        self.decide()
+        self.assertIsNone(self.decide(attempt=2, now=NOW + register.ROUND))
+        self.db.execute("UPDATE requests SET status = 'approved'")
+        later = NOW + register.ROUND
+        self.assertEqual(self.decide(attempt=2, now=later, deadline=later + SECOND), APPROVED)
+
+    def test_what_was_settled_since_counts_and_not_the_stored_decision(self) -> None:
+        self.decide()
         self.settle("approved")
-        self.assertEqual(self.decide(attempt=2, now=NOW + timedelta(minutes=1)), WAITING)
+        self.assertEqual(self.decide(now=NOW + SECOND), APPROVED)
+        self.settle("refused", NOW + 2 * SECOND)
+        self.assertEqual(self.decide(attempt=2, now=NOW + 3 * SECOND), REFUSED)
+        self.assertEqual(self.decide(attempt=3, now=NOW + 20 * SECOND), REFUSED)  # stored too
 
     def test_nothing_is_started_at_the_deadline(self) -> None:
         for attempt in (1, 2):
             self.assertIsNone(self.decide(attempt=attempt, now=NOW + timedelta(seconds=15)))
         self.assertEqual((self.count("requests"), self.count("decisions")), (0, 0))
+
+    def test_the_time_counts_that_it_is_when_no_other_copy_writes_any_more(self) -> None:
+        writes = []
+
+        def clock() -> datetime:
+            writes.append(self.db.in_transaction)
+            return NOW
+
+        register.decide(self.db, call(), clock)
+        register.settle(self.db, "ada@example.com", "approved", clock)
+        self.assertEqual(writes, [True, True])
 
     def test_addresses_that_differ_in_other_letters_are_other_people(self) -> None:
         # The second has a sharp s, the last the sign for kelvin.
@@ -71,7 +101,7 @@ class Register(unittest.TestCase):
             call = register.Call.read(
                 {**Reading.HEADERS, "Connector-Call-Id": address}, json.dumps({"email": address}).encode()
             )
-            register.decide(self.db, call, NOW)
+            register.decide(self.db, call, lambda: NOW)
         self.assertEqual({email for email, *_ in register.requests(self.db, ["waiting"])}, set(addresses))
 
     def test_at_every_step_but_the_one_before_the_form_the_person_asks(self) -> None:
@@ -93,7 +123,7 @@ class Register(unittest.TestCase):
 
     def test_decisions_are_forgotten_when_nobody_retries_any_more(self) -> None:
         self.decide("old")
-        later = NOW + register.DECISIONS_KEPT + timedelta(seconds=1)
+        later = NOW + register.ROUND
         self.decide("new", now=later, deadline=later + timedelta(seconds=15))
         self.assertEqual(self.db.execute("SELECT call_id FROM decisions").fetchall(), [("new",)])
 
@@ -133,7 +163,7 @@ class CommandLine(unittest.TestCase):
         db = register.open_register()
         self.addCleanup(db.close)
         deadline = NOW + timedelta(seconds=15)
-        register.decide(db, call(name="Ada\x1b[2J\nLovelace", deadline=deadline), NOW)
+        register.decide(db, call(name="Ada\x1b[2J\nLovelace", deadline=deadline), lambda: NOW)
 
     def run_with(self, *arguments: str) -> tuple[int, str]:
         out = io.StringIO()
@@ -151,6 +181,22 @@ class CommandLine(unittest.TestCase):
 
     def test_an_address_that_is_not_there_is_an_error(self) -> None:
         self.assertEqual(self.run_with("approve", "alan@example.com"), (1, "alan@example.com has not asked\n"))
+
+
+class WithoutNats(unittest.TestCase):
+    def test_it_ends_when_it_is_told_to_also_before_it_has_reached_nats(self) -> None:
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        nobody = self.enterContext(socket.socket())
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        there = {"NATS_URL": f"nats://127.0.0.1:{nobody.getsockname()[1]}", "DATABASE": f"{folder}/requests.db"}
+        command = [sys.executable, Path(__file__).with_name("worker.py")]
+        worker = subprocess.Popen(command, env={**os.environ, **there}, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(worker.stderr.close)
+        self.addCleanup(worker.wait)
+        self.addCleanup(worker.kill)
+        self.assertIn("NATS", worker.stderr.readline())  # it has tried
+        worker.terminate()
+        self.assertEqual(worker.wait(60), 0)
 
 
 if __name__ == "__main__":

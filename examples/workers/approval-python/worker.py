@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sqlite3
-from datetime import datetime, timezone
+import sys
 
 import nats
 from nats import micro
@@ -48,7 +48,7 @@ async def handle(db: sqlite3.Connection, message: micro.Request) -> None:
     with continue_trace(message) as span:
         try:
             call = register.Call.read(message.headers or {}, message.data)
-            decision = register.decide(db, call, datetime.now(timezone.utc))
+            decision = register.decide(db, call, register.utc_now)
         except Exception as error:
             logging.error("cannot decide: %s", type(error).__name__)  # its text may quote claims
             span.set_attribute("error.type", type(error).__name__)
@@ -72,28 +72,47 @@ def start_tracing() -> TracerProvider:
     return provider
 
 
-async def main() -> None:
-    provider = start_tracing()
-    db = register.open_register()
+async def connect(stop: asyncio.Event) -> nats.NATS | None:
+    """Waits for NATS; None where it is to stop before that. A connection that is closed sets `stop`."""
+
+    async def on_closed() -> None:
+        stop.set()
+
     # Comes back however long NATS was away, and within the 500 ms that the bridge waits for a worker.
-    nc = await nats.connect(
-        NATS_URL, name="approval", max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=log_error
-    )
+    connecting = asyncio.create_task(nats.connect(
+        NATS_URL, name="approval", max_reconnect_attempts=-1, reconnect_time_wait=0.2,
+        error_cb=log_error, closed_cb=on_closed,
+    ))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([connecting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    return connecting.result() if connecting.done() else None
+
+
+async def main() -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    provider = start_tracing()
+    db = register.open_register()
+    nc = await connect(stop)
+    if nc is None:
+        return 0
     service = await micro.add_service(nc, name="approval", version="1.0.0")
     await service.add_endpoint(
         name="decide", subject=SUBJECT, queue_group="workers", handler=functools.partial(handle, db)
     )
     await stop.wait()
-    if nc.is_connected:
+    is_refused = nc.is_closed  # the server refuses us for good; whoever runs this may start it again
+    if is_refused:
+        logging.error("the connection is closed: %s", nc.last_error)
+    elif nc.is_connected:
         await nc.drain()  # decides the calls that are here; `service.stop()` would drop them
     else:
         await nc.close()
     db.close()
     provider.shutdown()  # sends the last spans
+    return 1 if is_refused else 0
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))

@@ -118,11 +118,17 @@ impl Workers {
         assert_eq!(effects, format!("[[{calls}, {calls}]]"));
     }
 
-    /// Approves a request as people do.
+    /// From now on who decides anew decides otherwise, and nothing tells that somebody has settled
+    /// the request meanwhile.
+    fn approve_unnoticed(&self) {
+        self.sql("UPDATE requests SET status = 'approved'");
+    }
+
+    /// Refuses a request as people do.
     #[track_caller]
-    fn approve(&self, email: &str) {
+    fn refuse(&self, email: &str) {
         let mut command = python();
-        command.arg(example("approval-python/approvals.py")).args(["approve", email]);
+        command.arg(example("approval-python/approvals.py")).args(["refuse", email]);
         let output = command.env("DATABASE", self.database()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -179,11 +185,14 @@ async fn attempt_1_decides_anew_and_attempt_2_gets_the_stored_decision_with_one_
     let workers = Workers::start([Copy::AsItIs, Copy::AsItIs]).await;
     let first = workers.ask("a", 1).await;
     assert!(first.contains(WAITING), "{first}");
-    workers.approve("a@example.com");
+    workers.approve_unnoticed();
     assert_eq!(workers.ask("a", 2).await, first);
     let anew = workers.ask("a", 1).await;
     assert_eq!(anew, r#"{"action":"Continue"}"#);
     assert_eq!(workers.ask("a", 3).await, anew);
+    workers.refuse("a@example.com");
+    let refused = workers.ask("a", 2).await;
+    assert!(refused.contains("declined"), "settled since: {refused}");
     workers.assert_one_effect_for_each_of(1);
 }
 
@@ -264,8 +273,7 @@ async fn a_copy_that_dies_between_effect_and_reply_leaves_its_decision_to_the_ot
     assert_eq!(ended.code, None, "killed: {}", ended.err);
     workers.assert_one_effect_for_each_of(1);
 
-    // Who decides anew now would decide otherwise.
-    workers.approve("ada@example.com");
+    workers.approve_unnoticed();
     workers.add(Copy::AsItIs);
     workers.until_listening(1).await;
     let retry = post(&bridge).await;

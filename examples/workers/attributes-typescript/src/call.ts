@@ -5,8 +5,6 @@ export interface Call {
   readonly id: string;
   readonly attempt: number;
   readonly deadline: Date;
-  /** Names the trace that the bridge has begun. */
-  readonly traceId: string | undefined;
   readonly claims: Claims;
 }
 
@@ -17,7 +15,7 @@ export function readCall(header: (name: string) => string, payload: string): Cal
   if (Number.isNaN(deadline.getTime()) || !Number.isInteger(attempt) || attempt < 1) {
     throw new TypeError("the headers are not those of a call");
   }
-  return { id: header("Connector-Call-Id"), attempt, deadline, traceId: traceIdOf(header("traceparent")), claims: readClaims(payload) };
+  return { id: header("Connector-Call-Id"), attempt, deadline, claims: readClaims(payload) };
 }
 
 function readClaims(payload: string): Claims {
@@ -26,9 +24,4 @@ function readClaims(payload: string): Claims {
     throw new TypeError("the claims are not an object");
   }
   return claims as Claims;
-}
-
-/** W3C Trace Context: version, trace id, parent id and flags, with hyphens between them. */
-function traceIdOf(traceparent: string): string | undefined {
-  return /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/u.exec(traceparent)?.[1];
 }

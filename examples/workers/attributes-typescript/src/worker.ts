@@ -8,9 +8,11 @@ import { setTimeout } from "node:timers/promises";
 
 import { Svcm, type ServiceMsg } from "@nats-io/services";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { SpanStatusCode } from "@opentelemetry/api";
 
 import { overwrite } from "./attributes.js";
-import { readCall, type Call } from "./call.js";
+import { readCall } from "./call.js";
+import { Tracing } from "./tracing.js";
 
 const NATS_URL = process.env["NATS_URL"] ?? "nats://127.0.0.1:4222";
 const SUBJECT = process.env["SUBJECT"] ?? "connectors.tidy-attributes.before-create";
@@ -24,11 +26,13 @@ function log(level: "info" | "error", message: string, fields: Record<string, un
   console.log(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }));
 }
 
-function handle(message: ServiceMsg): void {
-  let call: Call | undefined;
+function handle(message: ServiceMsg, tracing: Tracing): void {
+  const header = (name: string): string => message.headers?.get(name) ?? "";
+  const span = tracing.start(SUBJECT, header);
+  const traceId = span.spanContext().traceId;
   try {
-    call = readCall((name) => message.headers?.get(name) ?? "", message.string());
-    const known = { call_id: call.id, attempt: call.attempt, trace_id: call.traceId };
+    const call = readCall(header, message.string());
+    const known = { call_id: call.id, attempt: call.attempt, trace_id: traceId };
     if (new Date() >= call.deadline) {
       log("info", "too late to start", known);
       return;
@@ -38,27 +42,44 @@ function handle(message: ServiceMsg): void {
     log("info", "decided", { ...known, overwritten: Object.keys(claims).length });
   } catch (error) {
     // The text of an error may quote claims, its name does not.
-    log("error", "cannot decide", { error: error instanceof Error ? error.name : typeof error, trace_id: call?.traceId });
+    log("error", "cannot decide", { error: error instanceof Error ? error.name : typeof error, trace_id: traceId });
+    span.setStatus({ code: SpanStatusCode.ERROR });
     message.respondError(500, "cannot decide");
+  } finally {
+    span.end();
   }
 }
 
-/** Takes no new calls, and decides those that are here; where NATS is away, there are none. */
-async function leave(nc: NatsConnection): Promise<void> {
+/** The user that stands in a URL, which the client does not read there. */
+function login(url: string): { user?: string; pass?: string } {
+  const { username, password } = URL.canParse(url) ? new URL(url) : { username: "", password: "" };
+  return username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
+}
+
+/** Takes no new calls, and decides those that are here; where NATS is away, there are none. Sends the last spans. */
+async function leave(nc: NatsConnection, tracing: Tracing): Promise<void> {
   const timeUp = setTimeout(DRAIN_MS_MAX, undefined, { ref: false });
   await Promise.race([Promise.allSettled([nc.drain()]), timeUp]);
   await nc.close();
+  await tracing.stop().catch(() => log("error", "the last spans are lost"));
 }
 
 async function main(): Promise<void> {
   // Comes back however long NATS was away, and within the 500 ms that the bridge waits for a worker.
-  const nc = await connect({ servers: NATS_URL, name: "attributes", maxReconnectAttempts: -1, reconnectTimeWait: 200 });
+  const nc = await connect({
+    servers: NATS_URL,
+    ...login(NATS_URL),
+    name: "attributes",
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 200,
+  });
+  const tracing = new Tracing(process.env);
   const service = await new Svcm(nc).add({ name: "attributes", version: "1.0.0", queue: "workers" });
   service.addEndpoint("decide", {
     subject: SUBJECT,
     handler: (error, message) => {
       if (error === null) {
-        handle(message);
+        handle(message, tracing);
       }
     },
   });
@@ -67,12 +88,13 @@ async function main(): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       isLeaving = true;
-      void leave(nc);
+      void leave(nc, tracing);
     });
   }
   const error = await service.stopped;
   if (!isLeaving) {
-    throw error ?? new Error("the connection is closed"); // as where a right is missing
+    const refused = nc.isClosed() ? await nc.closed() : undefined; // as where the login has ended
+    throw refused ?? error ?? new Error("the connection is closed"); // or a right is missing
   }
 }
 

@@ -7,7 +7,6 @@ const HEADERS: Record<string, string> = {
   "Connector-Call-Id": "b61f35f4f3634164fe83f2c703a4a1d0",
   "Connector-Attempt": "2",
   "Connector-Deadline": "2026-11-21T02:21:02.033Z",
-  traceparent: "00-e3a746c1dcbc2e8281565afab007c714-54d2e76796f9b7ff-00",
 };
 
 const read = (payload: string, changed: Record<string, string> = {}) =>
@@ -18,15 +17,8 @@ test("a message is read", () => {
     id: "b61f35f4f3634164fe83f2c703a4a1d0",
     attempt: 2,
     deadline: new Date(Date.UTC(2026, 10, 21, 2, 21, 2, 33)),
-    traceId: "e3a746c1dcbc2e8281565afab007c714",
     claims: { email: "ada@example.com" },
   });
-});
-
-test("without a trace there is a call all the same", () => {
-  for (const traceparent of ["", "nonsense", "00-E3A7-54d2e76796f9b7ff-00"]) {
-    assert.equal(read("{}", { traceparent }).traceId, undefined);
-  }
 });
 
 test("what is no call is not read", () => {

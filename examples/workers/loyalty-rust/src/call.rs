@@ -39,12 +39,6 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(fits)
 }
 
-/// The id of the trace in a W3C `traceparent`; empty where there is none.
-pub fn trace_id(traceparent: &str) -> &str {
-    let mut parts = traceparent.split('-').skip(1);
-    parts.next().filter(|id| is_word(id)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,22 +83,5 @@ mod tests {
         }
         let fault = Call::read(|_| None, b"{}").unwrap_err();
         assert_eq!(fault, "Connector-Call-Id is no word");
-    }
-
-    #[test]
-    fn a_trace_has_an_id() {
-        let rows = [
-            (
-                "00-e3a746c1dcbc2e8281565afab007c714-54d2e76796f9b7ff-00",
-                "e3a746c1dcbc2e8281565afab007c714",
-            ),
-            ("", ""),
-            ("00", ""),
-            ("00-", ""),
-            ("00-a\nb-c-d", ""),
-        ];
-        for (traceparent, id) in rows {
-            assert_eq!(trace_id(traceparent), id);
-        }
     }
 }

@@ -39,7 +39,7 @@ impl Events {
     }
 
     /// Returns once the stream has the event, be it this one or one of the same call before.
-    /// `traceparent` is handed on as it came.
+    /// `traceparent` names the span in which it is told.
     pub async fn tell(
         &self,
         call_id: &str,

@@ -6,11 +6,12 @@
 mod call;
 mod events;
 mod tiers;
+mod tracing;
 
 use std::{env, sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Error,
+    Client, ConnectOptions, Error, ServerAddr,
     connection::State,
     service::{self, Request, Service, ServiceExt, endpoint::Endpoint},
 };
@@ -24,9 +25,10 @@ use tokio::{
 };
 
 use self::{
-    call::{Call, trace_id},
+    call::Call,
     events::Events,
     tiers::{ENTRY, Member, Members},
+    tracing::Tracing,
 };
 
 /// What of a call's time is kept for the reply.
@@ -52,18 +54,24 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn connect() -> Result<Client, Error> {
-    let options = ConnectOptions::new()
+    let server: ServerAddr = variable("NATS_URL", "nats://127.0.0.1:4222").parse()?;
+    let mut options = ConnectOptions::new()
         .name("loyalty")
         // Comes back however long NATS was away, and within the 500 ms that the bridge waits for a
         // worker.
         .reconnect_delay_callback(|_| Duration::from_millis(200))
         .event_callback(|event| async move { eprintln!("NATS: {event}") });
-    Ok(options.connect(variable("NATS_URL", "nats://127.0.0.1:4222")).await?)
+    // The client does not read them in the URL.
+    if let (Some(user), Some(password)) = (server.username(), server.password()) {
+        options = options.user_and_password(user.to_owned(), password.to_owned());
+    }
+    Ok(options.connect(server).await?)
 }
 
 async fn serve(client: Client, events: Events) -> Result<(), Error> {
     let table = std::fs::read_to_string(variable("MEMBERS", "members.csv"))?;
-    let worker = Arc::new(Worker { members: Members::parse(&table)?, events });
+    let worker =
+        Arc::new(Worker { members: Members::parse(&table)?, events, tracing: Tracing::start()? });
 
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -89,10 +97,10 @@ async fn serve(client: Client, events: Events) -> Result<(), Error> {
     }
 
     if client.connection_state() == State::Connected {
-        timeout(GRACE, finish(&client, service, requests, tasks, worker)).await?
-    } else {
-        Ok(())
+        timeout(GRACE, finish(&client, service, requests, tasks, Arc::clone(&worker))).await??;
     }
+    worker.tracing.stop();
+    Ok(())
 }
 
 /// Takes no new calls, and answers those that are here or on their way.
@@ -119,6 +127,7 @@ async fn finish(
 struct Worker {
     members: Members,
     events: Events,
+    tracing: Tracing,
 }
 
 /// Why there is no decision, and the number that is replied.
@@ -130,15 +139,15 @@ impl Worker {
             let value = request.message.headers.as_ref().and_then(|headers| headers.get(name));
             value.map(|value| value.as_str())
         };
-        let traceparent = header("traceparent").unwrap_or_default();
+        let processing = self.tracing.process(&request.message);
         let at = format!(
             "call_id={} attempt={} trace_id={}",
             header("Connector-Call-Id").unwrap_or_default(),
             header("Connector-Attempt").unwrap_or_default(),
-            trace_id(traceparent),
+            processing.trace_id(),
         );
         let decided = match Call::read(header, &request.message.payload) {
-            Ok(call) => self.decide(&call, traceparent).await,
+            Ok(call) => self.decide(&call, &processing.traceparent()).await,
             Err(fault) => Err((400, fault.to_owned())),
         };
         let reply = match decided {
@@ -146,6 +155,7 @@ impl Worker {
             Ok(None) => return eprintln!("too late {at}"),
             Err((code, fault)) => {
                 eprintln!("cannot decide: {fault} {at}");
+                processing.fail();
                 Err(service::error::Error { code, status: "cannot decide".to_owned() })
             }
         };
