@@ -115,10 +115,6 @@ class Calls:
         self.sent: list[bytes] = []
         self.connector = next(iter(stage.example.connectors))
         self.step = stage.example.connectors[self.connector]["step"]
-        self.subscription: int | None = None
-        if subject := stage.example.effects.get("subject"):
-            self.subscription = self.bus.subscribe(subject)
-            self.seen: list[str] = []
 
     def claims(self) -> bytes:
         """Those of somebody who did not sign up before."""
@@ -151,9 +147,6 @@ class Calls:
     def effects(self) -> list[str]:
         """What the worker has done so far, beside replying."""
         effects = self.stage.example.effects
-        if self.subscription is not None:
-            self.seen += [message.payload.decode() for message in self.bus.arrived(self.subscription)]
-            return list(self.seen)
         return self.stage.command(effects["command"]).splitlines() if effects else []
 
 
@@ -246,10 +239,12 @@ def stop(calls: Calls) -> None:
 
 
 def worker_check(stage: Stage) -> None:
-    """As the program itself judges it."""
+    """As the program itself judges it, with its effects where it publishes them."""
     command = [stage.tools.program, "worker-check", stage.example.subject, "--server", stage.places["nats"]]
-    if subject := stage.example.effects.get("subject"):
-        command += ["--effects", subject]
+    if subject := stage.example.effects.get("published"):
+        claims = stage.scratch / "claims.json"
+        claims.write_text(stage.example.probe.replace("{n}", "0"))
+        command += ["--effects", subject, "--claims", claims]
     done = subprocess.run(command, capture_output=True, text=True)
     expect(done.returncode == 0, f"ends with {done.returncode}\n{done.stdout}{done.stderr}")
 

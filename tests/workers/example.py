@@ -9,8 +9,8 @@ environment  more variables, for all of its commands
 ports        names of ports that nobody listens on; each is a placeholder
 helpers      commands of programs that it needs and that listen on these ports
 exit         its exit code after SIGTERM; 0 where it is left out
-effects      what it does beside replying: {command = [...]}, a command that prints all effects, or
-             {subject = "..."}, where it publishes them. None where it is left out
+effects      what it does beside replying: {command = [...]}, a command that prints all effects, and
+             {published = "..."}, the subject where it publishes them. None where it is left out
 probe        claims that the worker decides, with {n} in what makes the person another one
 connectors   the connectors of the bridge, as in its configuration; `auth: none` where nothing is said
 samples      the documented sign-ups, in their order
