@@ -127,7 +127,9 @@ pub struct Replied {
 pub enum Came {
     /// While the call waited.
     InTime,
-    /// When nobody waited for it any more, if only because an earlier message had its reply.
+    /// While the call waited for the reply to another message, or just after it had one.
+    ToAnotherMessage,
+    /// After the deadline.
     Late,
 }
 

@@ -201,9 +201,9 @@ impl<W: Wire> Pipeline<W> {
     pub fn deliver(&self, token: Token, arrival: Arrival) {
         let Some((ticket, reply)) = self.inbox.deliver(token, arrival) else { return };
         let lane = &ticket.lane;
-        ticket.notes.replied(&reply, Came::Late);
         // Otherwise it is the reply to an earlier message of a call that still waits.
         let is_late = clock::now() >= ticket.deadline;
+        ticket.notes.replied(&reply, if is_late { Came::Late } else { Came::ToAnotherMessage });
         if is_late {
             lane.metrics.late_replies.inc();
         }

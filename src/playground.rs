@@ -15,6 +15,7 @@ mod why;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -40,6 +41,7 @@ use self::{
 use crate::{
     admin::Admin,
     caller::Caller,
+    clock,
     config::AuthSettings,
     domain::connector::ConnectorName,
     journal::Journal,
@@ -51,6 +53,9 @@ use crate::{
 /// The most that the page may post: the largest body that a bridge can be told to read, written as
 /// a text in JSON, and then some, so that a body that is too large can be tried.
 const POSTED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long the page may take to post it.
+const POSTED_WITHIN: Duration = Duration::from_secs(10);
 
 const JSON: &str = "application/json";
 
@@ -218,7 +223,9 @@ async fn posted<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<
     if headers.get(CONTENT_TYPE).is_none_or(|value| value != JSON) {
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not JSON"));
     }
-    let Ok(body) = to_bytes(body, POSTED_BYTES_MAX).await else {
+    let body = clock::until(clock::now() + POSTED_WITHIN, to_bytes(body, POSTED_BYTES_MAX)).await;
+    let body = body.ok_or_else(|| refuse(StatusCode::REQUEST_TIMEOUT, "it did not come"))?;
+    let Ok(body) = body else {
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "too large"));
     };
     serde_json::from_slice(&body)

@@ -4,11 +4,19 @@ mod samples;
 mod server;
 mod worker;
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{
+    fs::{self, DirBuilder},
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+};
 
 use http::Uri;
 use lexopt::Arg;
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{self, SignalKind},
+    sync::watch,
+};
 
 use self::{samples::SAMPLES, server::NatsServer};
 use super::{Failure, file, print, runtime};
@@ -41,7 +49,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
         let mut server =
             NatsServer::start(&nats_server, &folder.0).await.map_err(Failure::Unavailable)?;
         let (faults, broken) = watch::channel(Faults::default());
-        worker::start(&server.url, broken.clone())
+        worker::start(&server.url, broken)
             .await
             .map_err(|error| Failure::Internal(error.to_string()))?;
         let mut app = App::start(config(&folder, &server.url, page)?, false).await?;
@@ -58,19 +66,34 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             let all_as_they_should = play(&folder, &bridge_url).await?;
             if let Some(playground) = playground {
                 print(&try_it(&folder, &bridge_url, playground));
-                drop(lifecycle::signal().await);
+                std::future::pending::<()>().await;
             }
             Ok::<_, Failure>(all_as_they_should)
         };
         let all_as_they_should = tokio::select! {
             ended = open => ended?,
-            Err(error) = server.obey(broken) => return Err(Failure::Unavailable(error)),
+            () = server.obey(&faults) => true,
+            () = told_to_stop() => true,
         };
         stop.send(()).unwrap_or(());
         drop(bridge.await);
         drop(faults);
         if all_as_they_should { Ok(()) } else { Err(Failure::Found) }
     })
+}
+
+/// Waits for a signal to end, that of a terminal that is closed among them.
+async fn told_to_stop() {
+    let hung_up = async {
+        match unix::signal(SignalKind::hangup()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = lifecycle::signal() => {}
+        () = hung_up => {}
+    }
 }
 
 /// Whether there is the playground's page.
@@ -89,8 +112,10 @@ impl Folder {
         let path =
             std::env::temp_dir().join(format!("connector-bridge-demo-{:016x}", random.next()));
         let password = format!("{:016x}", random.next());
-        let written =
-            fs::create_dir(&path).and_then(|()| fs::write(path.join("password"), &password));
+        let written = DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .and_then(|()| fs::write(path.join("password"), &password));
         let folder = Self(path, password);
         written.map_err(|error| Failure::Internal(format!("{}: {error}", folder.0.display())))?;
         Ok(folder)
@@ -156,7 +181,8 @@ connectors:
     Config::parse(&text).map_err(|error| Failure::Internal(error.to_string()))
 }
 
-/// Plays the samples. Returns whether each came out as it should.
+/// Plays the samples, as calls that the page's are no repetition of. Returns whether each came out
+/// as it should.
 async fn play(folder: &Folder, bridge: &str) -> Result<bool, Failure> {
     let protocol =
         Protocol::named("entra").and_then(|entra| Some((entra, entra.step("before-create")?)));
@@ -170,7 +196,8 @@ async fn play(folder: &Folder, bridge: &str) -> Result<bool, Failure> {
         let password = if sample.knows_password { folder.1.as_str() } else { "guessed" };
         let basic = Some((USER.to_owned(), password.as_bytes().to_vec()));
         let caller = Caller { url, protocol, step, basic, api_key: None, tls: None };
-        let heard = caller.call(sample.claims.as_bytes()).await;
+        let claims = sample.claims.replacen('{', r#"{"correlationId":"demo","#, 1);
+        let heard = caller.call(claims.as_bytes()).await;
         let seen = caller.seen(&heard.answer);
         let source = heard.answer.as_ref().ok().and_then(|answer| {
             answer.headers.get("connector-answer-source")?.to_str().ok().map(str::to_owned)
@@ -184,7 +211,7 @@ async fn play(folder: &Folder, bridge: &str) -> Result<bool, Failure> {
             "{} {}\n    posts  {}\n    sees   {seen}\n    source {source}, after {} ms\n",
             if fits { "ok  " } else { "FAIL" },
             sample.name,
-            sample.claims,
+            claims,
             heard.waited.as_millis(),
         ));
     }

@@ -222,8 +222,9 @@ fn what_would_only_fail_later_is_a_fault_now() {
         ("admin_listen: 0.0.0.0:8080", "admin_listen: is the same address as listen"),
         (
             "playground_listen: 0.0.0.0:8081",
-            "playground_listen: \"0.0.0.0:8081\" is not on loopback",
+            "playground_listen: \"0.0.0.0:8081\" is neither at 127.0.0.1 nor at [::1]",
         ),
+        ("playground_listen: 127.0.0.2:8081", "\"127.0.0.2:8081\" is neither at 127.0.0.1"),
         ("playground_listen: localhost:8081", "playground_listen: \"localhost:8081\" is not an IP"),
         ("admin_listen: 127.0.0.1:1\nplayground_listen: 127.0.0.1:1", "is the same address as"),
         ("nats: {token_file: a, nkey_file: b}", "nats: has more than one of"),

@@ -1,7 +1,7 @@
 //! How single values are written: durations, sizes, addresses, names.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
@@ -119,12 +119,13 @@ pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, as 0.0.0.0:8080"))
 }
 
-/// An address that only this machine reaches.
+/// One of the two addresses by which browsers know this machine, and which nobody else reaches.
 pub(super) fn loopback(text: &str) -> Parsed<SocketAddr> {
     let address = address(text)?;
-    match address.ip().is_loopback() {
+    let ip = address.ip();
+    match ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST {
         true => Ok(address),
-        false => Err(format!("{text:?} is not on loopback, as 127.0.0.1:8081")),
+        false => Err(format!("{text:?} is neither at 127.0.0.1 nor at [::1], as 127.0.0.1:8081")),
     }
 }
 

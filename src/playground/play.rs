@@ -216,6 +216,8 @@ struct Pieces {
     left: Bytes,
     piece: usize,
     pause: Duration,
+    /// When the next piece is due.
+    due: Instant,
     wait: Option<Pin<Box<Sleep>>>,
 }
 
@@ -226,7 +228,7 @@ impl Pieces {
         let piece = body.len().div_ceil(pieces).max(1);
         let pauses = u32::try_from(body.len().div_ceil(piece)).unwrap_or(PIECES);
         let pause = over / pauses.saturating_sub(1).max(1);
-        Self { left: body, piece, pause, wait: None }
+        Self { left: body, piece, pause, due: clock::now(), wait: None }
     }
 }
 
@@ -246,8 +248,9 @@ impl Body for Pieces {
         }
         let length = self.piece.min(self.left.len());
         let piece = self.left.split_to(length);
-        let next = clock::now() + self.pause;
-        self.wait = Some(Box::pin(sleep_until(next.into())));
+        let due = self.due + self.pause;
+        self.due = due;
+        self.wait = Some(Box::pin(sleep_until(due.into())));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

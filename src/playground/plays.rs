@@ -16,6 +16,9 @@ const KEPT_FOR: Duration = Duration::from_secs(300);
 /// The most plays that are kept.
 const KEPT_MAX: usize = 32;
 
+/// The most bytes of claims in them. With messages and answers it is a few times as much.
+const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// The most plays that run at a time.
 const RUNNING_MAX: usize = 8;
 
@@ -45,11 +48,14 @@ impl Plays {
         if running >= RUNNING_MAX {
             return None;
         }
-        if kept.len() == KEPT_MAX
-            && let Some(at) = kept.iter().position(|(_, play)| play.so_far().1 == Progress::Over)
-            && let Some((_, oldest)) = kept.remove(at)
-        {
-            oldest.forget();
+        let bytes =
+            |kept: &Kept| kept.iter().map(|(_, play)| play.wanted.claims.len()).sum::<usize>();
+        let own = play.wanted.claims.len();
+        while kept.len() >= KEPT_MAX || bytes(&kept) + own > KEPT_BYTES_MAX {
+            let over = kept.iter().position(|(_, play)| play.so_far().1 == Progress::Over)?;
+            if let Some((_, oldest)) = kept.remove(over) {
+                oldest.forget();
+            }
         }
         kept.push_back((token.clone(), Arc::clone(&play)));
         drop(kept);
@@ -90,9 +96,14 @@ mod tests {
     use crate::{caller::Caller, domain::protocol::PROTOCOLS, playground::play::Wanted};
 
     fn play() -> Play {
+        of_bytes(2)
+    }
+
+    fn of_bytes(bytes: usize) -> Play {
         let wanted =
-            r#"{"connector":"c","claims":"{}","manner":"normal","ms":0,"credentials":"none"}"#;
-        let wanted: Wanted = serde_json::from_str(wanted).unwrap();
+            r#"{"connector":"c","claims":"","manner":"normal","ms":0,"credentials":"none"}"#;
+        let mut wanted: Wanted = serde_json::from_str(wanted).unwrap();
+        wanted.claims = " ".repeat(bytes);
         let (protocol, url) = (PROTOCOLS[0], "http://127.0.0.1:1/".parse().unwrap());
         let step = &protocol.steps[0];
         Play::new(wanted, Caller { url, protocol, step, basic: None, api_key: None, tls: None })
@@ -107,6 +118,22 @@ mod tests {
         assert!(plays.get(&token).is_some());
         clock::sleep_until(clock::now() + Duration::from_secs(2)).await;
         assert!(plays.get(&token).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_some_bytes_are_kept_and_what_runs_is_not_pushed_out() {
+        let plays = Plays::default();
+        let over =
+            |play: Arc<Play>| async move { play.run(&crate::journal::Journal::default()).await };
+        let large = plays.begin(of_bytes(KEPT_BYTES_MAX / 2), over).unwrap();
+        while plays.get(&large).unwrap().so_far().1 == Progress::Running {
+            tokio::task::yield_now().await;
+        }
+        let running = plays.begin(of_bytes(KEPT_BYTES_MAX / 2), |_| pending()).unwrap();
+        assert!(plays.get(&large).is_some());
+        assert!(plays.begin(play(), |_| pending()).is_some());
+        assert!(plays.get(&large).is_none() && plays.get(&running).is_some());
+        assert!(plays.begin(of_bytes(KEPT_BYTES_MAX), |_| pending()).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -48,7 +48,7 @@ def a_slow_network_uses_up_the_time_and_too_slow_a_one_gets_408(browser: Browser
     desk.choose("sign-up").type(email=somebody()).caller("slow", 1).send()
     assert "Account created" in desk.screen()
     read = desk.page.locator(".points li", has_text="Whole body read").inner_text()
-    assert read.startswith("1.0"), read
+    assert 1.0 <= float(read.split()[0]) < 1.9, read
     desk.choose("sign-up").type(email=somebody()).caller("slow", 3).send()
     assert "HTTP 408" in desk.screen() and "body did not come" in desk.result(), desk.result()
 

@@ -1,14 +1,17 @@
 //! The playground's port: who may talk to it, what it does at the real port, and what it keeps to
 //! itself. The page is used in a browser by `tests/browser`.
 
-use std::fs;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
 
 use serde_json::{Value, json};
 
 use crate::support::{
     pki::Authority,
-    process::Serving,
-    real::{Answer, Bridge, Folder, NatsServer, exchange, until, worker},
+    process::{Program, Serving},
+    real::{Answer, Bridge, Folder, NatsServer, exchange, tool, until, worker},
 };
 
 const OWN: &str = "connector-playground: 1\r\n";
@@ -252,4 +255,40 @@ async fn what_is_played_is_in_no_log_and_serve_says_that_the_page_is_open() {
     })
     .await;
     assert!(!serving.program.err().contains("kanarienvogel"), "{}", serving.program.err());
+}
+
+#[tokio::test]
+async fn the_demo_obeys_while_its_server_starts_and_leaves_nothing_when_its_terminal_is_closed() {
+    let (files, temporary) = (Folder::new(), Folder::new());
+    let slow = files.0.join("nats-server");
+    let nats_server = tool("NATS_SERVER", ".tools/nats-server/bin/nats-server");
+    let script = format!("#!/bin/sh\nsleep 0.6\nexec '{}' \"$@\"\n", nats_server.display());
+    fs::write(&slow, script).unwrap();
+    fs::set_permissions(&slow, Permissions::from_mode(0o755)).unwrap();
+    let words = ["demo", "--nats-server", slow.to_str().unwrap()];
+    let demo = Program::start_in(&[("TMPDIR", &temporary.0)], &words);
+    let port = until("the page", async || {
+        let out = demo.out();
+        let rest = out.split("yourself at http://127.0.0.1:").nth(1)?;
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u16>().ok()
+    })
+    .await;
+    let headers = format!("host: localhost:{port}\r\n{OWN}content-type: application/json\r\n");
+    for (worker, nats) in [("none", "stopped"), ("none", "none"), ("slow", "none")] {
+        let faults = json!({"worker": worker, "nats": nats}).to_string();
+        assert_eq!(ask(port, "PUT /api/faults", &headers, &faults).await.status, 200);
+    }
+    until("NATS is back", async || {
+        let live = ask(port, "GET /api/live", &headers, "").await;
+        let live: Value = serde_json::from_str(&live.body).ok()?;
+        assert_eq!(live["faults"], json!({"worker": "slow", "nats": "none"}));
+        live["status"]["nats"]["connected"].as_bool()?.then_some(())
+    })
+    .await;
+    let [folder] = &fs::read_dir(&temporary.0).unwrap().collect::<Vec<_>>()[..] else { panic!() };
+    let mode = folder.as_ref().unwrap().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "the password is nobody else's");
+    demo.signal("HUP");
+    assert_eq!(demo.ended().await.code, Some(0));
+    assert_eq!(fs::read_dir(&temporary.0).unwrap().count(), 0);
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     clock,
+    commands::print,
     playground::{Faults, NatsFault},
 };
 
@@ -42,18 +43,26 @@ impl NatsServer {
         Ok(server)
     }
 
-    /// Stops it and starts it again, as `faults` say, for ever.
-    pub(super) async fn obey(&mut self, mut faults: watch::Receiver<Faults>) -> Result<(), String> {
+    /// Stops it and starts it again, as `faults` say, for ever. Where it does not start again, it
+    /// counts as stopped, and can be told once more.
+    pub(super) async fn obey(&mut self, faults: &watch::Sender<Faults>) {
+        let mut told = faults.subscribe();
         loop {
-            match (faults.borrow_and_update().nats, &self.process) {
+            // Held for no longer: whoever sets faults waits for whoever looks at them.
+            let wanted = told.borrow_and_update().nats;
+            match (wanted, &self.process) {
                 (NatsFault::Stopped, Some(_)) => self.stop(),
                 (NatsFault::None, None) => {
                     let port = self.url.rsplit(':').next().unwrap_or_default().to_owned();
-                    self.run(&port).await?;
+                    if let Err(error) = self.run(&port).await {
+                        self.stop();
+                        print(&format!("\n{error}\n"));
+                        faults.send_modify(|faults| faults.nats = NatsFault::Stopped);
+                    }
                 }
                 (NatsFault::Stopped, None) | (NatsFault::None, Some(_)) => {}
             }
-            if faults.changed().await.is_err() {
+            if told.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
