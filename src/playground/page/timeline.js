@@ -66,10 +66,7 @@ function lanes(request, all, part, end, deadline) {
   const bars = { caller: [[0, request.heard_ms ?? end]], bridge: [], worker: [] };
   if (noted) {
     bars.bridge.push([noted.arrived_ms, noted.answered_ms ?? end]);
-    noted.messages.forEach((message, index) => {
-      const reply = noted.replies[index];
-      bars.worker.push([message.at_ms, reply ? reply.at_ms : message.ended_ms ?? end]);
-    });
+    for (const message of noted.messages) bars.worker.push([message.at_ms, message.ended_ms ?? end]);
   }
   const names = { caller: "Caller", bridge: "Bridge", worker: "NATS and worker" };
   const text = `The first ${milliseconds(part)} in detail; the list below has every point.`;
