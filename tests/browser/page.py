@@ -96,12 +96,30 @@ def axe_finds_nothing_in_light_and_dark_wide_and_small(browser: Browser) -> None
         desk.picture(f"result {scheme} {width}")
 
 
+# Instead of what was played; returns how wide the page becomes. No label may leave the drawing.
+ANOTHER_TIMELINE = """([deadline_ms, caller_waits_ms]) => import('/timeline.js').then(({ timeline }) => {
+    const noted = { arrived_ms: 1, authenticated_ms: 1, read_ms: 1, messages: [], replies: [], answered_ms: null };
+    const drawn = timeline({ noted, heard_ms: null }, { deadline_ms, caller_waits_ms }, 2, 'Another');
+    document.getElementById('timelines').replaceChildren(drawn);
+    const whole = drawn.getBoundingClientRect();
+    for (const label of drawn.querySelectorAll('.overview .mark:not(.start) span')) {
+        const { left, right } = label.getBoundingClientRect();
+        if (left < whole.left || right > whole.right) throw new Error(`${label.textContent} leaves the drawing`);
+    }
+    return document.scrollingElement.scrollWidth;
+})"""
+
+
 def nothing_is_wider_than_a_small_screen(browser: Browser) -> None:
     for width in (390, 320):
         desk = browser.desk(width=width, height=800)
         desk.choose("sign-up", "The worker finds a mistake in the form").caller("retry", 0.2).send()
         wide = desk.page.evaluate("document.scrollingElement.scrollWidth")
         assert wide <= width, f"{wide} of {width}"
+        # A deadline anywhere, for a caller that waits long or not.
+        for deadline, waits in ((2, 20), (11, 20), (15, 20), (19.5, 20), (5.2, 10)):
+            wide = desk.page.evaluate(ANOTHER_TIMELINE, [deadline * 1000, waits * 1000])
+            assert wide <= width, f"{wide} of {width} with a deadline of {deadline} s of {waits} s"
 
 
 def everything_can_be_done_by_keyboard_alone(browser: Browser) -> None:

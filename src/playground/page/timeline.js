@@ -52,7 +52,8 @@ function place(element, from, to, scale) {
 
 function overview(whole, part, used, deadline, waits) {
   const text = `Of the ${seconds(waits)} that the caller waits, ${milliseconds(used)} are used.`;
-  const mark = (at, kind, label) => place(el("div", { class: `mark ${kind}` }, el("span", {}, label)), at, null, whole);
+  // A label stays within the drawing: beyond its middle it stands on the left of its line.
+  const mark = (at, kind, label) => place(el("div", { class: `mark ${kind}${at > whole / 2 ? " beyond" : ""}` }, el("span", {}, label)), at, null, whole);
   return el("div", { class: "overview", role: "img", "aria-label": text },
     el("div", { class: "track" }, place(el("div", { class: "used" }), 0, Math.min(used, whole), whole),
       part < whole * 0.6 ? place(el("div", { class: "lens" }), 0, part, whole) : null),
