@@ -51,6 +51,7 @@ def the_form_and_the_text_are_one(browser: Browser) -> None:
     assert text in desk.page.locator("details.card pre.body").first.inner_text()
 
 
+MEMBERS = ["constructor", "toString", "__proto__"]
 MARKUP = '<img src=x onerror=alert(1)><b id=bold>&amp;</b>'
 
 
@@ -68,7 +69,16 @@ def markup_in_a_claim_is_shown_as_text(browser: Browser) -> None:
     desk.picture("markup is text")
     script = "<script>alert(2)</script>"
     claims = {"email": somebody(), MARKUP: "1", "displayName": script, "extension_<i>x</i>": MARKUP}
-    desk.choose("prefill").claims(json.dumps(claims)).send()
+    # Names that every object of the page's language has.
+    claims |= {name: "p" for name in MEMBERS}
+    desk.choose("prefill").claims(json.dumps(claims))
+    labels = desk.page.locator("#screen label").all_inner_texts()
+    assert labels == ["Email address", MARKUP, "Display name", "<i>x</i>", *MEMBERS], labels
+    for name in MEMBERS:
+        desk.page.get_by_label(name, exact=True).fill(f"typed {name}")
+    text = desk.page.get_by_label("Claims that will be posted").input_value()
+    assert json.loads(text) == claims | {name: f"typed {name}" for name in MEMBERS}, text
+    desk.send()
     for text in (MARKUP, script, "extension_<i>x</i>"):
         assert text in desk.card("HTTP request"), text
     expect(desk.page.locator("#calls tr").first).to_contain_text(MARKUP)
