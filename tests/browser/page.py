@@ -170,6 +170,25 @@ def everything_can_be_done_by_keyboard_alone(browser: Browser) -> None:
     expect(desk.page.locator("#calls tr").first).to_contain_text("sign-up")
 
 
+def the_focus_goes_with_the_person_and_is_taken_from_nobody(browser: Browser) -> None:
+    desk = browser.desk()
+    field, send = desk.page.get_by_label("Claims that will be posted"), desk.page.locator("#send")
+    slow = '{"email":"slow@example.com","displayName":"%s"}'
+    desk.choose("sign-up").claims(slow % somebody())
+    send.focus()
+    desk.page.keyboard.press("Enter")
+    expect(desk.page.get_by_role("heading", name="Please wait")).to_be_focused()
+    expect(desk.page.locator("#again")).to_be_focused()
+    desk.page.locator("#again").click()
+    desk.claims(slow % somebody())
+    send.click()
+    # Who types elsewhere meanwhile goes on with that, and there is no form to send again.
+    field.fill('{"email":"other@example.com"}')
+    assert send.count() == 0 and desk.page.locator("#waiting").count() == 1
+    expect(desk.page.locator("#again")).to_be_visible()
+    expect(field).to_be_focused()
+
+
 def calls_of_others_appear_by_themselves_and_their_claims_are_masked(browser: Browser) -> None:
     desk = browser.desk()
     email = somebody("blocked.example")
@@ -222,6 +241,7 @@ ALL = [
     axe_finds_nothing_in_light_and_dark_wide_and_small,
     nothing_is_wider_than_a_small_screen,
     everything_can_be_done_by_keyboard_alone,
+    the_focus_goes_with_the_person_and_is_taken_from_nobody,
     calls_of_others_appear_by_themselves_and_their_claims_are_masked,
     nothing_is_kept_and_no_secret_reaches_the_page,
 ]

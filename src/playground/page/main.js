@@ -20,6 +20,7 @@ const TIMES = {
 
 let connectors = [];
 let playing = 0;
+let is_under_way = false;
 
 const chosen = () => connectors.find(({ name }) => name === byId("connector").value);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -65,9 +66,16 @@ function chooseManner() {
 // The form again, and nothing played.
 function start() {
   playing += 1;
+  is_under_way = false;
   clear();
   check();
   form();
+}
+
+// Whether the keyboard is with the person's screen, or nowhere: only then may a new screen take it.
+function isFocusHere() {
+  const focused = document.activeElement;
+  return !focused || focused === document.body || byId("screen").contains(focused);
 }
 
 function form(message) {
@@ -97,12 +105,15 @@ async function send() {
     return;
   }
   playing += 1;
+  is_under_way = true;
   const own = playing;
   const [connector, sent] = [chosen(), byId("claims").value];
   const ms = Math.round(Number(byId("time").value || 0) * 1000);
   const wanted = { connector: connector.name, claims: sent, manner: byId("manner").value, ms: Math.min(Math.max(ms, 0), 30000), credentials: byId("credentials").value };
   clear();
+  const is_here = isFocusHere();
   showWaiting(connector, 0);
+  if (is_here) byId("waiting").focus({ preventScroll: true });
   try {
     const { token } = await server.play(wanted);
     let shown = "";
@@ -123,16 +134,22 @@ async function send() {
       await pause(LIVE_EVERY_MS);
     }
   } catch (error) {
-    if (own !== playing) return;
+    // Where the end is there, only the look for a late reply has failed.
+    if (own !== playing || !is_under_way) return;
+    is_under_way = false;
+    const is_here = isFocusHere();
     form();
+    if (is_here) byId("send").focus({ preventScroll: true });
     fill(byId("result"), el("p", { class: "fault" }, `It could not be played: ${error.message}.`));
   }
 }
 
 function finish(connector, play, sent) {
+  is_under_way = false;
+  const is_here = isFocusHere();
   if (play.seen.kind === "validation") {
     form(play.seen.message);
-    byId("screen").querySelector("input, button").focus();
+    if (is_here) byId("screen").querySelector("input, button").focus();
     return;
   }
   const back = () => {
@@ -140,7 +157,7 @@ function finish(connector, play, sent) {
     byId("screen").querySelector("input, button").focus();
   };
   showSeen(connector, play.seen, sent, back, play.overwrites_form);
-  byId("again").focus({ preventScroll: true });
+  if (is_here) byId("again").focus({ preventScroll: true });
   refresh();
 }
 
@@ -177,7 +194,7 @@ async function begin() {
   byId("manner").addEventListener("change", chooseManner);
   byId("claims").addEventListener("input", () => {
     check();
-    form();
+    if (!is_under_way) form();
   });
   offerFilters(connectors);
   chooseConnector();

@@ -65,7 +65,7 @@ export function showWaiting(connector, elapsed) {
   if (!counter) {
     counter = el("p", { class: "elapsed" });
     fill(screen, el("div", { class: "waiting" }, el("div", { class: "spinner", "aria-hidden": "true" }),
-      el("p", {}, "Please wait…"), counter));
+      el("h3", { id: "waiting", tabindex: "-1" }, "Please wait…"), counter));
     showSteps(connector, "during");
   }
   counter.textContent = `${(elapsed / 1000).toFixed(1)} s of the ${seconds(connector.caller_waits_ms)} that the caller waits`;
