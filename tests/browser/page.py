@@ -189,6 +189,35 @@ def the_focus_goes_with_the_person_and_is_taken_from_nobody(browser: Browser) ->
     expect(field).to_be_focused()
 
 
+# connector, sample, what a screen reader says at the end
+SPOKEN = [
+    ("sign-up", "The worker blocks", "You cannot sign up. Sign-up is not open to your organisation."),
+    ("sign-up", "The caller does not know the password", "Something went wrong. The caller shows an error page"),
+    ("sign-up", "The worker allows, tidies the name and adds a claim", "Account created. 1 field overwritten. 1 field added."),
+    ("prefill", "The worker fills in the form", "Create your account. The worker has filled in what is marked. 2 fields filled in."),
+]  # fmt: skip
+
+# All that a status has said, one by one.
+LISTEN = """() => { const status = document.getElementById('spoken');
+    new MutationObserver(() => window.said.push(status.textContent)).observe(status, { childList: true }); }"""
+
+
+def a_screen_reader_says_what_the_person_sees(browser: Browser) -> None:
+    desk = browser.desk()
+    assert desk.page.locator("#spoken").get_attribute("role") == "status"
+    desk.page.evaluate(LISTEN)
+    for connector, sample, wanted in SPOKEN:
+        desk.choose(connector, sample)
+        desk.page.evaluate("window.said = []")
+        desk.send()
+        expect(desk.page.locator("#again")).to_be_visible()
+        said = desk.page.evaluate("window.said")
+        assert len(said) == 1 and said[0].startswith(wanted), said
+    desk.choose("sign-up", "The worker finds a mistake in the form").send()
+    expect(desk.page.locator("#screen").get_by_role("alert")).to_have_text("Please enter a valid postal code.")
+    expect(desk.page.locator("#spoken")).to_be_empty()
+
+
 def calls_of_others_appear_by_themselves_and_their_claims_are_masked(browser: Browser) -> None:
     desk = browser.desk()
     email = somebody("blocked.example")
@@ -242,6 +271,7 @@ ALL = [
     nothing_is_wider_than_a_small_screen,
     everything_can_be_done_by_keyboard_alone,
     the_focus_goes_with_the_person_and_is_taken_from_nobody,
+    a_screen_reader_says_what_the_person_sees,
     calls_of_others_appear_by_themselves_and_their_claims_are_masked,
     nothing_is_kept_and_no_secret_reaches_the_page,
 ]

@@ -111,9 +111,9 @@ async function send() {
   const ms = Math.round(Number(byId("time").value || 0) * 1000);
   const wanted = { connector: connector.name, claims: sent, manner: byId("manner").value, ms: Math.min(Math.max(ms, 0), 30000), credentials: byId("credentials").value };
   clear();
-  const is_here = isFocusHere();
   showWaiting(connector, 0);
-  if (is_here) byId("waiting").focus({ preventScroll: true });
+  // The button that had the focus is gone.
+  byId("waiting").focus({ preventScroll: true });
   try {
     const { token } = await server.play(wanted);
     let shown = "";

@@ -57,8 +57,16 @@ export function showForm(connector, text, { typing, send, message }) {
     el("button", { type: "submit", class: "main", id: "send" }, button));
   fill(byId("screen"), form);
   showSteps(connector, "before");
+  // A message at the form is an alert of its own.
+  say("");
 }
 
+// For who does not see the screen. Said once, however often the screen is drawn.
+function say(text) {
+  if (byId("spoken").textContent !== text) byId("spoken").textContent = text;
+}
+
+// Whoever sends is led to its heading, which says it to who does not see it.
 export function showWaiting(connector, elapsed) {
   const screen = byId("screen");
   let counter = screen.querySelector(".elapsed");
@@ -89,6 +97,17 @@ export function showSeen(connector, seen, sent, back, overwrites) {
     page.append(again("Start over"));
     fill(screen, page);
   }
+  say(spoken(screen));
+}
+
+// What stands on a screen, as sentences: its heading, its text, and how much the worker has changed.
+function spoken(screen) {
+  const sentences = [...screen.querySelectorAll("h3, p")].map((part) => part.textContent);
+  for (const [found, what] of [["input.filled", "filled in"], ["dd.overwritten", "overwritten"], ["dd.added", "added"]]) {
+    const count = screen.querySelectorAll(found).length;
+    if (count) sentences.push(`${count} ${count === 1 ? "field" : "fields"} ${what}`);
+  }
+  return sentences.map((sentence) => (/[.!?]$/.test(sentence) ? sentence : `${sentence}.`)).join(" ");
 }
 
 function sign(kind, text) {
