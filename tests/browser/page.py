@@ -218,6 +218,26 @@ def a_screen_reader_says_what_the_person_sees(browser: Browser) -> None:
     expect(desk.page.locator("#spoken")).to_be_empty()
 
 
+def a_switch_that_could_not_be_turned_stands_as_it_did(browser: Browser) -> None:
+    desk = browser.desk(watched=False)
+    group = desk.page.get_by_role("group", name="The worker")
+    desk.page.route("**/api/faults", lambda route: route.fulfill(status=500, json={"error": "out of order"}))
+    group.get_by_label("is gone").click()
+    trouble = desk.page.locator("#trouble")
+    expect(trouble).to_have_text("The switch was not turned: out of order.")
+    expect(group.get_by_label("works")).to_be_checked()
+    # That other things go well does not take the message away.
+    for _ in range(2):
+        desk.page.wait_for_event("requestfinished", lambda request: request.url.endswith("/api/live"))
+    expect(trouble).to_be_visible()
+    desk.page.unroute("**/api/faults")
+    try:
+        desk.switch("The worker", "is too slow")
+        expect(trouble).to_be_hidden()
+    finally:
+        desk.switch("The worker", "works")
+
+
 def calls_of_others_appear_by_themselves_and_their_claims_are_masked(browser: Browser) -> None:
     desk = browser.desk()
     email = somebody("blocked.example")
@@ -272,6 +292,7 @@ ALL = [
     everything_can_be_done_by_keyboard_alone,
     the_focus_goes_with_the_person_and_is_taken_from_nobody,
     a_screen_reader_says_what_the_person_sees,
+    a_switch_that_could_not_be_turned_stands_as_it_did,
     calls_of_others_appear_by_themselves_and_their_claims_are_masked,
     nothing_is_kept_and_no_secret_reaches_the_page,
 ]

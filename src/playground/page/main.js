@@ -18,6 +18,8 @@ const TIMES = {
   slow: ["body takes (s)", 2],
 };
 
+const troubles = new Map();
+
 let connectors = [];
 let playing = 0;
 let is_under_way = false;
@@ -25,10 +27,17 @@ let is_under_way = false;
 const chosen = () => connectors.find(({ name }) => name === byId("connector").value);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-function trouble(error) {
-  byId("trouble").textContent = error ? `The playground's server does not answer: ${error.message}` : "";
-  byId("trouble").hidden = !error;
+// What is wrong with one thing, until that same thing succeeds. Not said anew every second.
+function trouble(what, error) {
+  if (error) troubles.set(what, `${what}: ${error.message}.`);
+  else troubles.delete(what);
+  const text = [...troubles.values()].join(" ");
+  if (byId("trouble").textContent !== text) byId("trouble").textContent = text;
+  byId("trouble").hidden = !text;
 }
+
+const away = (error) => trouble("The playground's server does not answer", error);
+const stuck = (error) => trouble("The switch was not turned", error);
 
 function options(select, values) {
   fill(select, values.map(([value, text]) => el("option", { value }, text)));
@@ -165,7 +174,7 @@ async function refresh() {
   const { status, calls, faults } = await server.live();
   showState(status, byId("connector").value);
   showCalls(calls);
-  showFaults(faults, trouble);
+  showFaults(faults, stuck);
 }
 
 async function follow() {
@@ -173,9 +182,9 @@ async function follow() {
     if (!document.hidden) {
       try {
         await refresh();
-        trouble(null);
+        away(null);
       } catch (error) {
-        trouble(error);
+        away(error);
       }
     }
     await pause(LIVE_EVERY_MS);
@@ -201,4 +210,4 @@ async function begin() {
   await follow();
 }
 
-begin().catch(trouble);
+begin().catch(away);
