@@ -170,6 +170,30 @@ def everything_can_be_done_by_keyboard_alone(browser: Browser) -> None:
     expect(desk.page.locator("#calls tr").first).to_contain_text("sign-up")
 
 
+# Backwards from the end of the page, where what is next is always above; returns what is covered.
+COVERED = """() => {
+    const header = document.querySelector('.top');
+    const fields = [...document.querySelectorAll('main :is(button, input, select, textarea, [tabindex], summary)')];
+    const covered = [];
+    for (const field of fields.reverse()) {
+        if (field.closest('#person, [hidden]')) continue;
+        scrollTo(0, document.body.scrollHeight);
+        field.focus();
+        const { top } = field.getBoundingClientRect();
+        const { bottom } = header.getBoundingClientRect();
+        if (document.activeElement === field && top < bottom) covered.push(field.id || field.outerHTML.slice(0, 60));
+    }
+    return covered;
+}"""
+
+
+def what_has_the_focus_is_not_under_the_header(browser: Browser) -> None:
+    for width in (1280, 800, 600):
+        desk = browser.desk(width=width, height=600).choose("sign-up").send()
+        covered = desk.page.evaluate(COVERED)
+        assert not covered, f"{width}: {covered}"
+
+
 def the_focus_goes_with_the_person_and_is_taken_from_nobody(browser: Browser) -> None:
     desk = browser.desk()
     field, send = desk.page.get_by_label("Claims that will be posted"), desk.page.locator("#send")
@@ -216,6 +240,36 @@ def a_screen_reader_says_what_the_person_sees(browser: Browser) -> None:
     desk.choose("sign-up", "The worker finds a mistake in the form").send()
     expect(desk.page.locator("#screen").get_by_role("alert")).to_have_text("Please enter a valid postal code.")
     expect(desk.page.locator("#spoken")).to_be_empty()
+
+
+def a_page_whose_bridge_is_away_says_so_and_comes_back(browser: Browser) -> None:
+    page = browser.window(watched=False)
+    page.route("**/api/**", lambda route: route.abort())
+    page.goto(browser.demo.page)
+    trouble, strip = page.locator("#trouble"), page.locator("#strip .badge")
+    unknown = ["NATS not known", "workers not known", "breaker not known"]
+    expect(trouble).to_contain_text("does not answer")
+    expect(strip).to_have_text(unknown)
+    page.unroute("**/api/**")
+    expect(page.locator("#send")).to_be_visible()
+    expect(trouble).to_be_hidden()
+    expect(strip.first).to_have_class("badge good")
+    # Away for longer: nothing is claimed of it, and what is wrong is said once.
+    page.evaluate(
+        "() => { window.said = 0; const alert = document.getElementById('trouble');"
+        " new MutationObserver(() => { window.said += 1; }).observe(alert, { childList: true }); }"
+    )
+    page.route("**/api/**", lambda route: route.abort())
+    expect(strip).to_have_text(unknown)
+    expect(page.locator("#strip .badge.quiet")).to_have_count(3)
+    for _ in range(2):
+        page.wait_for_event("requestfailed")
+    assert page.evaluate("window.said") == 1
+    # One that never answers is given up.
+    page.unroute("**/api/**")
+    expect(trouble).to_be_hidden()
+    page.route("**/api/live", lambda route: None)
+    expect(trouble).to_contain_text("no answer within 5 s")
 
 
 def a_switch_that_could_not_be_turned_stands_as_it_did(browser: Browser) -> None:
@@ -290,8 +344,10 @@ ALL = [
     axe_finds_nothing_in_light_and_dark_wide_and_small,
     nothing_is_wider_than_a_small_screen,
     everything_can_be_done_by_keyboard_alone,
+    what_has_the_focus_is_not_under_the_header,
     the_focus_goes_with_the_person_and_is_taken_from_nobody,
     a_screen_reader_says_what_the_person_sees,
+    a_page_whose_bridge_is_away_says_so_and_comes_back,
     a_switch_that_could_not_be_turned_stands_as_it_did,
     calls_of_others_appear_by_themselves_and_their_claims_are_masked,
     nothing_is_kept_and_no_secret_reaches_the_page,

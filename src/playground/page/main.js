@@ -3,7 +3,7 @@
 import { read, spread, written } from "./claims.js";
 import { byId, el, fill } from "./elements.js";
 import { showFaults } from "./faults.js";
-import { offerFilters, showCalls, showState } from "./live.js";
+import { offerFilters, showCalls, showNoState, showState } from "./live.js";
 import { showForm, showSeen, showWaiting } from "./person.js";
 import * as server from "./server.js";
 import { clear, showPlay } from "./travel.js";
@@ -171,28 +171,27 @@ function finish(connector, play, sent) {
 }
 
 async function refresh() {
-  const { status, calls, faults } = await server.live();
-  showState(status, byId("connector").value);
-  showCalls(calls);
-  showFaults(faults, stuck);
+  try {
+    if (!connectors.length) begin(await server.about());
+    const { status, calls, faults } = await server.live();
+    showState(status, byId("connector").value);
+    showCalls(calls);
+    showFaults(faults, stuck);
+    away(null);
+  } catch (error) {
+    showNoState();
+    away(error);
+  }
 }
 
 async function follow() {
   for (;;) {
-    if (!document.hidden) {
-      try {
-        await refresh();
-        away(null);
-      } catch (error) {
-        away(error);
-      }
-    }
+    if (!document.hidden) await refresh();
     await pause(LIVE_EVERY_MS);
   }
 }
 
-async function begin() {
-  const about = await server.about();
+function begin(about) {
   connectors = about.connectors;
   byId("version").textContent = `Version ${about.version}.`;
   options(byId("connector"), connectors.map(({ name }) => [name, name]));
@@ -207,7 +206,6 @@ async function begin() {
   });
   offerFilters(connectors);
   chooseConnector();
-  await follow();
 }
 
-begin().catch(away);
+follow();
