@@ -51,6 +51,27 @@ def the_form_and_the_text_are_one(browser: Browser) -> None:
     assert text in desk.page.locator("details.card pre.body").first.inner_text()
 
 
+# What a parser would not give back as it was, and what it would.
+LOST = ['{"email":"a","n":12345678901234567890.50}', '{"email":"a","email":"b"}', '{"email":"a","n":1.0}', '{"email":"\\u0061"}']
+KEPT = ['{"email":"a"}', ' {\t"email" : "a  \\" b" ,\n"n":[1, {"x": null}]}\n', '{"email":"é","n":-1.5,"is":true}']
+
+
+def the_form_changes_nothing_but_what_is_typed(browser: Browser) -> None:
+    desk = browser.desk().choose("sign-up")
+    email, locked = desk.page.locator("#screen [data-claim=email]"), "Edit these claims as JSON"
+    for text in LOST:
+        desk.claims(text)
+        assert not email.is_editable() and locked in desk.screen(), text
+        email.press("x")
+        assert desk.page.get_by_label("Claims that will be posted").input_value() == text
+    desk.assert_accessible("a locked form")
+    for text in KEPT:
+        desk.claims(text).type(email="typed")
+        assert locked not in desk.screen(), text
+        written = desk.page.get_by_label("Claims that will be posted").input_value()
+        assert json.loads(written) == json.loads(text) | {"email": "typed"}, written
+
+
 MEMBERS = ["constructor", "toString", "__proto__"]
 MARKUP = '<img src=x onerror=alert(1)><b id=bold>&amp;</b>'
 
@@ -340,6 +361,7 @@ def nothing_is_kept_and_no_secret_reaches_the_page(browser: Browser) -> None:
 ALL = [
     claims_that_are_no_object_are_refused_at_the_field,
     the_form_and_the_text_are_one,
+    the_form_changes_nothing_but_what_is_typed,
     markup_in_a_claim_is_shown_as_text,
     axe_finds_nothing_in_light_and_dark_wide_and_small,
     nothing_is_wider_than_a_small_screen,

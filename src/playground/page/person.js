@@ -1,6 +1,6 @@
 // What the person sees: the form, and what becomes of it.
 
-import { added, labelOf, read, shown, typed } from "./claims.js";
+import { added, isKept, labelOf, read, shown, typed } from "./claims.js";
 import { byId, el, fill, seconds } from "./elements.js";
 
 const CALLED = "Connector";
@@ -40,6 +40,7 @@ export function showForm(connector, text, { typing, send, message }) {
   const { heading, text: line, button } = wordsOf(connector);
   const { members } = read(text);
   const fields = members ? typed(members) : [];
+  const is_locked = fields.length > 0 && !isKept(text);
   const others = members ? added(members) : [];
   const form = el("form", { novalidate: true, autocomplete: "off", on: { submit: (event) => { event.preventDefault(); send(); } } },
     el("h3", {}, heading),
@@ -47,11 +48,12 @@ export function showForm(connector, text, { typing, send, message }) {
     message ? el("p", { class: "message", role: "alert" }, message) : null,
     fields.map(([name, value], index) => {
       const id = `attribute-${index}`;
-      const input = el("input", { id, type: "text", autocomplete: "off", spellcheck: "false", "data-claim": name,
+      const input = el("input", { id, type: "text", autocomplete: "off", spellcheck: "false", readonly: is_locked, "data-claim": name,
         on: { input: () => typing(name, input.value) } });
       input.value = String(value);
       return el("div", { class: "field" }, el("label", { for: id }, labelOf(name)), input);
     }),
+    is_locked ? el("p", { class: "note" }, "Edit these claims as JSON: the form would change more of them than what is typed.") : null,
     members ? null : el("p", { class: "lead" }, "The claims are not one JSON object, so there is no form."),
     others.length ? el("p", { class: "note" }, `The caller adds: ${others.join(", ")}.`) : null,
     el("button", { type: "submit", class: "main", id: "send" }, button));
