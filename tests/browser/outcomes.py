@@ -18,9 +18,9 @@ OUTCOMES = [
     ("prefill", "The worker fills in the form", ["Create your account", "Display name filled in", "Tier filled in"], ["continue", "HTTP 200"]),
     ("prefill", "The worker blocks before there is a form", ["You cannot sign up", "Sign-up is not open to your organisation."], ["block page"]),
     ("token", "The worker adds a claim to the token", ["Signed in", "gold"], ["continue", "from worker"]),
-    ("token", "The worker blocks where no block page exists: no token", ["Something went wrong", "HTTP 503"], ["block page", "HTTP 503", "would let the person go on"]),
+    ("token", "The worker blocks where no block page exists: no token", ["Something went wrong", "HTTP 503"], ["block page, shown as an error page", "HTTP 503", "would let the person go on"]),
     ("loyalty", "The policy gets a claim", ["The policy goes on", "gold"], ["continue", "HTTP 200"]),
-    ("loyalty", "The policy gets a message", ["Sign-up is not open to your organisation."], ["block page", "HTTP 409"]),
+    ("loyalty", "The policy gets a message", ["Sign-up is not open to your organisation."], ["block page, shown as a message at the form", "HTTP 409"]),
 ]  # fmt: skip
 
 

@@ -147,6 +147,9 @@ def nothing_is_wider_than_a_small_screen(browser: Browser) -> None:
         desk.choose("sign-up", "The worker finds a mistake in the form").caller("retry", 0.2).send()
         wide = desk.page.evaluate("document.scrollingElement.scrollWidth")
         assert wide <= width, f"{wide} of {width}"
+        desk.choose("loyalty", "The policy gets a message").send()
+        wide = desk.page.evaluate("document.scrollingElement.scrollWidth")
+        assert wide <= width, f"{wide} of {width} with the longest outcome"
         # A deadline anywhere, for a caller that waits long or not.
         for deadline, waits in ((2, 20), (11, 20), (15, 20), (19.5, 20), (5.2, 10)):
             wide = desk.page.evaluate(ANOTHER_TIMELINE, [deadline * 1000, waits * 1000])

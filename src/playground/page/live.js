@@ -1,6 +1,6 @@
 // What goes on at the bridge: its state, and the last calls, of whomever.
 
-import { ACTIONS, badge, byId, el, fill, seconds } from "./elements.js";
+import { badge, byId, decided, el, fill, seconds } from "./elements.js";
 
 let calls = [];
 
@@ -85,7 +85,7 @@ function row(call) {
 function outcome(call) {
   if (!call.end) return badge("quiet", call.state === "left" ? "left" : "under way");
   if (call.end.source === "none") return badge("bad", "turned away");
-  return badge(...ACTIONS[call.end.action]);
+  return badge(...decided(call.end));
 }
 
 function from(call) {
