@@ -65,6 +65,7 @@ def the_form_changes_nothing_but_what_is_typed(browser: Browser) -> None:
         email.press("x")
         assert desk.page.get_by_label("Claims that will be posted").input_value() == text
     desk.assert_accessible("a locked form")
+    desk.picture("locked form")
     for text in KEPT:
         desk.claims(text).type(email="typed")
         assert locked not in desk.screen(), text
@@ -294,6 +295,8 @@ def a_page_whose_bridge_is_away_says_so_and_comes_back(browser: Browser) -> None
     expect(trouble).to_be_hidden()
     page.route("**/api/live", lambda route: None)
     expect(trouble).to_contain_text("no answer within 5 s")
+    page.unroute("**/api/live")
+    expect(trouble).to_be_hidden()
 
 
 def a_switch_that_could_not_be_turned_stands_as_it_did(browser: Browser) -> None:
