@@ -18,9 +18,9 @@ OUTCOMES = [
     ("prefill", "The worker fills in the form", ["Create your account", "Display name filled in", "Tier filled in"], ["continue", "HTTP 200"]),
     ("prefill", "The worker blocks before there is a form", ["You cannot sign up", "Sign-up is not open to your organisation."], ["block page"]),
     ("token", "The worker adds a claim to the token", ["Signed in", "gold"], ["continue", "from worker"]),
-    ("token", "The worker blocks where no block page exists: no token", ["Something went wrong", "HTTP 503"], ["block page", "HTTP 503", "would let the person go on"]),
+    ("token", "The worker blocks where no block page exists: no token", ["Something went wrong", "HTTP 503"], ["block page, shown as an error page", "HTTP 503", "would let the person go on"]),
     ("loyalty", "The policy gets a claim", ["The policy goes on", "gold"], ["continue", "HTTP 200"]),
-    ("loyalty", "The policy gets a message", ["Sign-up is not open to your organisation."], ["block page", "HTTP 409"]),
+    ("loyalty", "The policy gets a message", ["Sign-up is not open to your organisation."], ["block page, shown as a message at the form", "HTTP 409"]),
 ]  # fmt: skip
 
 
@@ -91,9 +91,26 @@ def the_timeline_is_to_scale(browser: Browser) -> None:
     assert abs(used - 2 / 20.4) < 0.02, used
 
 
+# A message that nobody heard, and the same one sent again, which a worker answered.
+SENT_AGAIN = """() => import('/timeline.js').then(({ timeline }) => {
+    const ended = (at_ms, ended_ms) => ({ at_ms, ended_ms });
+    const noted = { arrived_ms: 0, authenticated_ms: 1, read_ms: 2, messages: [ended(10, 20), ended(60, 100)],
+        replies: [{ at_ms: 100, late: false }], answered_ms: 110, end: { source: 'worker' } };
+    const drawn = timeline({ noted, heard_ms: 120, answer: {} }, { deadline_ms: 2000, caller_waits_ms: 20000 }, 0, '');
+    return [...drawn.querySelectorAll('.lane.worker .bar')].map(({ style }) => parseFloat(style.width));
+})"""
+
+
+def a_message_that_was_sent_again_has_its_own_bar(browser: Browser) -> None:
+    first, again = browser.desk().page.evaluate(SENT_AGAIN)
+    # 10 ms and 40 ms of the 124.8 ms that are shown.
+    assert abs(first - 8.01) < 0.1 and abs(again - 32.05) < 0.1, (first, again)
+
+
 ALL = [
     every_documented_outcome_is_shown,
     documented_claims_are_ready_for_every_connector,
     what_travels_is_shown_as_it_was,
     the_timeline_is_to_scale,
+    a_message_that_was_sent_again_has_its_own_bar,
 ]

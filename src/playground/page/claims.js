@@ -1,18 +1,18 @@
 // The claims as text, and what can be typed of them in a form. The text is what is sent, byte for
-// byte; the form only writes into it.
+// byte; the form only writes into it, where that changes nothing else.
 
-const LABELS = {
+const LABELS = new Map(Object.entries({
   email: "Email address", displayName: "Display name", givenName: "Given name", surname: "Surname",
   jobTitle: "Job title", streetAddress: "Street address", city: "City", state: "State or province",
   postalCode: "Postal code", country: "Country or region", loyaltyNumber: "Loyalty number",
-};
+}));
 
 // What callers add on their own: no person types it.
 const ADDED = new Set(["ui_locales", "step", "client_id", "clientId", "objectId", "identities", "correlationId"]);
 
 export function labelOf(name) {
   const extension = /^extension_(?:[0-9a-fA-F]{32}_)?(.+)$/.exec(name);
-  return LABELS[name] || (extension ? extension[1] : name);
+  return LABELS.get(name) || (extension ? extension[1] : name);
 }
 
 // The members of the one object, or what is wrong with the text.
@@ -34,6 +34,14 @@ export function read(text) {
 export function spread(text) {
   const { members } = read(text);
   return members && JSON.stringify(members) === text ? JSON.stringify(members, null, 2) : text;
+}
+
+// Whether the text says no more than a parser keeps of it, spaces aside: digits of a long number, a
+// key that stands twice or an escape would be lost by writing the claims anew.
+export function isKept(text) {
+  const { members } = read(text);
+  const dense = text.replace(/("(?:[^"\\]|\\.)*")|\s+/g, "$1");
+  return members !== undefined && JSON.stringify(members) === dense;
 }
 
 // What the person can type: everything but what callers add, and what is no plain value.

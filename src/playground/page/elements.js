@@ -43,10 +43,21 @@ export function seconds(ms) {
   return `${ms / 1000} s`;
 }
 
-// What an answer means to the person, in a word or two, and how good that is.
-export const ACTIONS = {
+// What was decided, in a word or two, and how good that is.
+const ACTIONS = {
   continue: ["good", "continue"],
   show_block_page: ["stop", "block page"],
   validation_error: ["stop", "message at the form"],
   none: ["bad", "no decision"],
 };
+
+// What the person has instead, by the HTTP status that said it: a step without such an answer gets
+// an error, and a custom policy knows messages alone.
+const SHOWN_AS = new Map([[503, ["bad", "an error page"]], [409, ["stop", "a message at the form"]]]);
+
+// What was decided, and what the person has of it where that is something else.
+export function decided({ action, status }) {
+  const [kind, words] = ACTIONS[action];
+  const [shown_kind, shown] = SHOWN_AS.get(status) || [kind, words];
+  return action === "none" || shown.endsWith(words) ? [kind, words] : [shown_kind, `${words}, shown as ${shown}`];
+}

@@ -16,6 +16,10 @@ export function showFaults(now, failed) {
   if (!now || JSON.stringify(now) === JSON.stringify(faults)) return;
   faults = now;
   if (!byId("switches").childElementCount) fill(byId("switches"), SWITCHES.map((one) => group(one, failed)));
+  draw();
+}
+
+function draw() {
   for (const [name] of SWITCHES) {
     const input = byId(`${name}-${faults[name]}`);
     if (input) input.checked = true;
@@ -24,11 +28,15 @@ export function showFaults(now, failed) {
   byId("faults").classList.toggle("broken", is_broken);
 }
 
+// `failed` is told what went wrong with a switch, and with nothing once one was turned.
 function group([name, title, choices], failed) {
   const change = async (event) => {
     try {
       showFaults((await setFaults({ ...faults, [name]: event.target.value })).faults, failed);
+      failed(null);
     } catch (error) {
+      // The switches stand as they do at the server, not as they were clicked.
+      draw();
       failed(error);
     }
   };

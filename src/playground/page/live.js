@@ -1,6 +1,6 @@
 // What goes on at the bridge: its state, and the last calls, of whomever.
 
-import { ACTIONS, badge, byId, el, fill, seconds } from "./elements.js";
+import { badge, byId, decided, el, fill, seconds } from "./elements.js";
 
 let calls = [];
 
@@ -15,12 +15,21 @@ export function showState(status, chosen) {
   if (status.store) items.push(status.store.available ? ["good", "store"] : ["bad", "store is away"]);
   if (status.nats.missing_rights && status.nats.missing_rights.length) items.push(["bad", "NATS rights are missing"]);
   if (status.state !== "running") items.push(["bad", `bridge is ${status.state}`]);
-  update(byId("strip"), items.map(([kind, text]) => el("li", {}, badge(kind, text))));
+  strip(items);
   update(byId("connectors"), Object.entries(status.connectors).map(([name, lane]) => el("tr", {},
     el("th", { scope: "row" }, name), el("td", {}, `${lane.protocol}, ${lane.step}`), el("td", {}, badge(...workers(lane.workers_available))),
     el("td", {}, badge(lane.breaker === "open" ? "bad" : "good", lane.breaker)), el("td", {}, String(lane.in_flight)),
     el("td", {}, lane.cached_decisions === null ? "no cache" : String(lane.cached_decisions)),
     el("td", {}, seconds(lane.deadline_seconds * 1000)), el("td", {}, seconds(lane.caller_timeout_seconds * 1000)))));
+}
+
+// While the bridge cannot be asked, its last state is no longer what it is.
+export function showNoState() {
+  strip(["NATS", "workers", "breaker"].map((what) => ["quiet", `${what} not known`]));
+}
+
+function strip(items) {
+  update(byId("strip"), items.map(([kind, text]) => el("li", {}, badge(kind, text))));
 }
 
 function workers(count) {
@@ -76,7 +85,7 @@ function row(call) {
 function outcome(call) {
   if (!call.end) return badge("quiet", call.state === "left" ? "left" : "under way");
   if (call.end.source === "none") return badge("bad", "turned away");
-  return badge(...ACTIONS[call.end.action]);
+  return badge(...decided(call.end));
 }
 
 function from(call) {

@@ -3,7 +3,7 @@
 import { read, spread, written } from "./claims.js";
 import { byId, el, fill } from "./elements.js";
 import { showFaults } from "./faults.js";
-import { offerFilters, showCalls, showState } from "./live.js";
+import { offerFilters, showCalls, showNoState, showState } from "./live.js";
 import { showForm, showSeen, showWaiting } from "./person.js";
 import * as server from "./server.js";
 import { clear, showPlay } from "./travel.js";
@@ -18,16 +18,26 @@ const TIMES = {
   slow: ["body takes (s)", 2],
 };
 
+const troubles = new Map();
+
 let connectors = [];
 let playing = 0;
+let is_under_way = false;
 
 const chosen = () => connectors.find(({ name }) => name === byId("connector").value);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-function trouble(error) {
-  byId("trouble").textContent = error ? `The playground's server does not answer: ${error.message}` : "";
-  byId("trouble").hidden = !error;
+// What is wrong with one thing, until that same thing succeeds. Not said anew every second.
+function trouble(what, error) {
+  if (error) troubles.set(what, `${what}: ${error.message}.`);
+  else troubles.delete(what);
+  const text = [...troubles.values()].join(" ");
+  if (byId("trouble").textContent !== text) byId("trouble").textContent = text;
+  byId("trouble").hidden = !text;
 }
+
+const away = (error) => trouble("The playground's server does not answer", error);
+const stuck = (error) => trouble("The switch was not turned", error);
 
 function options(select, values) {
   fill(select, values.map(([value, text]) => el("option", { value }, text)));
@@ -65,9 +75,16 @@ function chooseManner() {
 // The form again, and nothing played.
 function start() {
   playing += 1;
+  is_under_way = false;
   clear();
   check();
   form();
+}
+
+// Whether the keyboard is with the person's screen, or nowhere: only then may a new screen take it.
+function isFocusHere() {
+  const focused = document.activeElement;
+  return !focused || focused === document.body || byId("screen").contains(focused);
 }
 
 function form(message) {
@@ -97,12 +114,15 @@ async function send() {
     return;
   }
   playing += 1;
+  is_under_way = true;
   const own = playing;
   const [connector, sent] = [chosen(), byId("claims").value];
   const ms = Math.round(Number(byId("time").value || 0) * 1000);
   const wanted = { connector: connector.name, claims: sent, manner: byId("manner").value, ms: Math.min(Math.max(ms, 0), 30000), credentials: byId("credentials").value };
   clear();
   showWaiting(connector, 0);
+  // The button that had the focus is gone.
+  byId("waiting").focus({ preventScroll: true });
   try {
     const { token } = await server.play(wanted);
     let shown = "";
@@ -123,16 +143,22 @@ async function send() {
       await pause(LIVE_EVERY_MS);
     }
   } catch (error) {
-    if (own !== playing) return;
+    // Where the end is there, only the look for a late reply has failed.
+    if (own !== playing || !is_under_way) return;
+    is_under_way = false;
+    const is_here = isFocusHere();
     form();
+    if (is_here) byId("send").focus({ preventScroll: true });
     fill(byId("result"), el("p", { class: "fault" }, `It could not be played: ${error.message}.`));
   }
 }
 
 function finish(connector, play, sent) {
+  is_under_way = false;
+  const is_here = isFocusHere();
   if (play.seen.kind === "validation") {
     form(play.seen.message);
-    byId("screen").querySelector("input, button").focus();
+    if (is_here) byId("screen").querySelector("input, button").focus();
     return;
   }
   const back = () => {
@@ -140,33 +166,32 @@ function finish(connector, play, sent) {
     byId("screen").querySelector("input, button").focus();
   };
   showSeen(connector, play.seen, sent, back, play.overwrites_form);
-  byId("again").focus({ preventScroll: true });
+  if (is_here) byId("again").focus({ preventScroll: true });
   refresh();
 }
 
 async function refresh() {
-  const { status, calls, faults } = await server.live();
-  showState(status, byId("connector").value);
-  showCalls(calls);
-  showFaults(faults, trouble);
+  try {
+    if (!connectors.length) begin(await server.about());
+    const { status, calls, faults } = await server.live();
+    showState(status, byId("connector").value);
+    showCalls(calls);
+    showFaults(faults, stuck);
+    away(null);
+  } catch (error) {
+    showNoState();
+    away(error);
+  }
 }
 
 async function follow() {
   for (;;) {
-    if (!document.hidden) {
-      try {
-        await refresh();
-        trouble(null);
-      } catch (error) {
-        trouble(error);
-      }
-    }
+    if (!document.hidden) await refresh();
     await pause(LIVE_EVERY_MS);
   }
 }
 
-async function begin() {
-  const about = await server.about();
+function begin(about) {
   connectors = about.connectors;
   byId("version").textContent = `Version ${about.version}.`;
   options(byId("connector"), connectors.map(({ name }) => [name, name]));
@@ -177,11 +202,10 @@ async function begin() {
   byId("manner").addEventListener("change", chooseManner);
   byId("claims").addEventListener("input", () => {
     check();
-    form();
+    if (!is_under_way) form();
   });
   offerFilters(connectors);
   chooseConnector();
-  await follow();
 }
 
-begin().catch(trouble);
+follow();

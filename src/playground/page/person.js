@@ -1,6 +1,6 @@
 // What the person sees: the form, and what becomes of it.
 
-import { added, labelOf, read, shown, typed } from "./claims.js";
+import { added, isKept, labelOf, read, shown, typed } from "./claims.js";
 import { byId, el, fill, seconds } from "./elements.js";
 
 const CALLED = "Connector";
@@ -40,6 +40,7 @@ export function showForm(connector, text, { typing, send, message }) {
   const { heading, text: line, button } = wordsOf(connector);
   const { members } = read(text);
   const fields = members ? typed(members) : [];
+  const is_locked = fields.length > 0 && !isKept(text);
   const others = members ? added(members) : [];
   const form = el("form", { novalidate: true, autocomplete: "off", on: { submit: (event) => { event.preventDefault(); send(); } } },
     el("h3", {}, heading),
@@ -47,25 +48,34 @@ export function showForm(connector, text, { typing, send, message }) {
     message ? el("p", { class: "message", role: "alert" }, message) : null,
     fields.map(([name, value], index) => {
       const id = `attribute-${index}`;
-      const input = el("input", { id, type: "text", autocomplete: "off", spellcheck: "false", "data-claim": name,
+      const input = el("input", { id, type: "text", autocomplete: "off", spellcheck: "false", readonly: is_locked, "data-claim": name,
         on: { input: () => typing(name, input.value) } });
       input.value = String(value);
       return el("div", { class: "field" }, el("label", { for: id }, labelOf(name)), input);
     }),
+    is_locked ? el("p", { class: "note" }, "Edit these claims as JSON: the form would change more of them than what is typed.") : null,
     members ? null : el("p", { class: "lead" }, "The claims are not one JSON object, so there is no form."),
     others.length ? el("p", { class: "note" }, `The caller adds: ${others.join(", ")}.`) : null,
     el("button", { type: "submit", class: "main", id: "send" }, button));
   fill(byId("screen"), form);
   showSteps(connector, "before");
+  // A message at the form is an alert of its own.
+  say("");
 }
 
+// For who does not see the screen. Said once, however often the screen is drawn.
+function say(text) {
+  if (byId("spoken").textContent !== text) byId("spoken").textContent = text;
+}
+
+// Whoever sends is led to its heading, which says it to who does not see it.
 export function showWaiting(connector, elapsed) {
   const screen = byId("screen");
   let counter = screen.querySelector(".elapsed");
   if (!counter) {
     counter = el("p", { class: "elapsed" });
     fill(screen, el("div", { class: "waiting" }, el("div", { class: "spinner", "aria-hidden": "true" }),
-      el("p", {}, "Please wait…"), counter));
+      el("h3", { id: "waiting", tabindex: "-1" }, "Please wait…"), counter));
     showSteps(connector, "during");
   }
   counter.textContent = `${(elapsed / 1000).toFixed(1)} s of the ${seconds(connector.caller_waits_ms)} that the caller waits`;
@@ -89,6 +99,17 @@ export function showSeen(connector, seen, sent, back, overwrites) {
     page.append(again("Start over"));
     fill(screen, page);
   }
+  say(spoken(screen));
+}
+
+// What stands on a screen, as sentences: its heading, its text, and how much the worker has changed.
+function spoken(screen) {
+  const sentences = [...screen.querySelectorAll("h3, p")].map((part) => part.textContent);
+  for (const [found, what] of [["input.filled", "filled in"], ["dd.overwritten", "overwritten"], ["dd.added", "added"]]) {
+    const count = screen.querySelectorAll(found).length;
+    if (count) sentences.push(`${count} ${count === 1 ? "field" : "fields"} ${what}`);
+  }
+  return sentences.map((sentence) => (/[.!?]$/.test(sentence) ? sentence : `${sentence}.`)).join(" ");
 }
 
 function sign(kind, text) {

@@ -52,7 +52,8 @@ function place(element, from, to, scale) {
 
 function overview(whole, part, used, deadline, waits) {
   const text = `Of the ${seconds(waits)} that the caller waits, ${milliseconds(used)} are used.`;
-  const mark = (at, kind, label) => place(el("div", { class: `mark ${kind}` }, el("span", {}, label)), at, null, whole);
+  // A label stays within the drawing: beyond its middle it stands on the left of its line.
+  const mark = (at, kind, label) => place(el("div", { class: `mark ${kind}${at > whole / 2 ? " beyond" : ""}` }, el("span", {}, label)), at, null, whole);
   return el("div", { class: "overview", role: "img", "aria-label": text },
     el("div", { class: "track" }, place(el("div", { class: "used" }), 0, Math.min(used, whole), whole),
       part < whole * 0.6 ? place(el("div", { class: "lens" }), 0, part, whole) : null),
@@ -66,10 +67,7 @@ function lanes(request, all, part, end, deadline) {
   const bars = { caller: [[0, request.heard_ms ?? end]], bridge: [], worker: [] };
   if (noted) {
     bars.bridge.push([noted.arrived_ms, noted.answered_ms ?? end]);
-    noted.messages.forEach((message, index) => {
-      const reply = noted.replies[index];
-      bars.worker.push([message.at_ms, reply ? reply.at_ms : message.ended_ms ?? end]);
-    });
+    for (const message of noted.messages) bars.worker.push([message.at_ms, message.ended_ms ?? end]);
   }
   const names = { caller: "Caller", bridge: "Bridge", worker: "NATS and worker" };
   const text = `The first ${milliseconds(part)} in detail; the list below has every point.`;

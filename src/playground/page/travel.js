@@ -1,6 +1,6 @@
 // What travelled where: the request, the message, the reply, the answer.
 
-import { ACTIONS, badge, byId, el, fill, milliseconds } from "./elements.js";
+import { badge, byId, decided, el, fill, milliseconds } from "./elements.js";
 import { timeline } from "./timeline.js";
 
 const FOUND = { joined: "joined", replayed: "replayed", taken_over: "taken over" };
@@ -32,7 +32,7 @@ export function clear() {
 function summary(play) {
   return play.tries.map((request, index) => {
     const end = request.noted && request.noted.end;
-    const [kind, words] = end && end.source !== "none" ? ACTIONS[end.action] : ["bad", end ? "turned away" : "no answer"];
+    const [kind, words] = end && end.source !== "none" ? decided(end) : ["bad", end ? "turned away" : "no answer"];
     const found = FOUND[request.noted && request.noted.found];
     const sent = request.noted ? request.noted.messages.length : 0;
     const facts = [
