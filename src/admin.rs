@@ -128,22 +128,22 @@ impl Admin {
             .map(|lane| (lane.connector.name.to_string(), connector(lane)))
             .collect();
         json!({
-        "version": crate::VERSION,
-        "revision": crate::REVISION,
-        "uptime_seconds": (clock::now() - self.started).as_secs(),
-        "state": match self.stopping.phase() {
-            Phase::Running => "running",
-            Phase::Draining => "draining",
-            Phase::Closed => "closed",
-        },
-        "nats": {
-            "connected": wire.is_connected(),
-            "server_version": wire.server_version(),
-            "missing_rights": wire.missing_rights(),
-        },
-        "store": self.pipeline.store_is_available().map(|available| json!({"available": available})),
-        "calls": {"remembered": calls, "messages_waiting": waiting, "messages_late": late},
-        "connectors": connectors,
+            "version": crate::VERSION,
+            "revision": crate::REVISION,
+            "uptime_seconds": (clock::now() - self.started).as_secs(),
+            "state": match self.stopping.phase() {
+                Phase::Running => "running",
+                Phase::Draining => "draining",
+                Phase::Closed => "closed",
+            },
+            "nats": {
+                "connected": wire.is_connected(),
+                "server_version": wire.server_version(),
+                "missing_rights": wire.missing_rights(),
+            },
+            "store": self.pipeline.store_is_available().map(|available| json!({"available": available})),
+            "calls": {"remembered": calls, "messages_waiting": waiting, "messages_late": late},
+            "connectors": connectors,
         })
     }
 }

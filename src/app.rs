@@ -14,6 +14,7 @@ use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use self::ports::Port;
 use crate::{
     admin::{self, Admin},
     call::Watcher,
@@ -236,16 +237,12 @@ impl App {
         let server_tls = self.secrets.server_tls.clone();
         let secrets_metrics = metrics.clone();
         background.spawn(async move { self.secrets.keep(secrets_metrics).await });
-        let administration = admin::router(admin);
-        background.spawn(ports::administration(
-            self.admin_listener,
-            &config,
-            &metrics,
-            administration,
-        ));
-        if let Some((listener, playground)) = self.playground {
-            let page = playground::router(Arc::new(playground));
-            background.spawn(ports::playground(listener, &config, &metrics, page));
+        let administration = (Port::Administration, self.admin_listener, admin::router(admin));
+        let page = self.playground.map(|(listener, playground)| {
+            (Port::Playground, listener, playground::router(Arc::new(playground)))
+        });
+        for (port, listener, router) in [administration].into_iter().chain(page) {
+            background.spawn(ports::serve(port, listener, router, &config, &metrics));
         }
 
         let terms =

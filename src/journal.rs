@@ -295,7 +295,7 @@ impl Notes {
         });
     }
 
-    /// A reply has come: in time, or when nobody waited for it any more.
+    /// A reply has come.
     pub fn replied(&self, reply: &Reply, came: Came) {
         self.with_page(|bodies, page| {
             if page.replies.len() < MESSAGES_MAX {

@@ -1,6 +1,6 @@
 //! The ports that are not for callers: administration, and the playground.
 
-use std::{io, net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -20,42 +20,23 @@ use crate::{
 /// The most connections to each of these ports.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Serves the administration, forever.
-pub(super) fn administration(
-    listener: TcpListener,
-    config: &Config,
-    metrics: &Metrics,
-    router: axum::Router,
-) -> impl Future<Output = ()> + Send + 'static {
-    let serving = serve(listener, config, metrics, router);
-    async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the administration port is closed");
-        }
-    }
+/// What is at a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// Probes, metrics and the state.
+    Administration,
+    /// The playground's page.
+    Playground,
 }
 
-/// Serves the playground's page, forever.
-pub(super) fn playground(
+/// Serves a port, forever.
+pub(super) fn serve(
+    port: Port,
     listener: TcpListener,
+    router: axum::Router,
     config: &Config,
     metrics: &Metrics,
-    router: axum::Router,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let serving = serve(listener, config, metrics, router);
-    async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the playground's port is closed");
-        }
-    }
-}
-
-fn serve(
-    listener: TcpListener,
-    config: &Config,
-    metrics: &Metrics,
-    router: axum::Router,
-) -> impl Future<Output = io::Result<()>> + Send + 'static {
     let terms = Terms::plain(config.read_timeout, CONNECTIONS_MAX);
     let metrics = metrics.clone();
     // Probes are answered to the very end.
@@ -71,6 +52,15 @@ fn serve(
     };
     async move {
         let _never = never;
-        listener::serve(listener, terms, metrics, stopping, service).await
+        let ended = listener::serve(listener, terms, metrics, stopping, service).await;
+        match (ended, port) {
+            (Ok(()), _) => {}
+            (Err(error), Port::Administration) => {
+                tracing::error!(%error, "the administration port is closed");
+            }
+            (Err(error), Port::Playground) => {
+                tracing::error!(%error, "the playground's port is closed");
+            }
+        }
     }
 }

@@ -66,18 +66,19 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<(), Failure> {
             let all_as_they_should = play(&folder, &bridge_url).await?;
             if let Some(playground) = playground {
                 print(&try_it(&folder, &bridge_url, playground));
-                std::future::pending::<()>().await;
+                told_to_stop().await;
             }
             Ok::<_, Failure>(all_as_they_should)
         };
         let all_as_they_should = tokio::select! {
+            biased;
             ended = open => ended?,
-            () = server.obey(&faults) => true,
+            // Before the samples are over.
             () = told_to_stop() => true,
+            never = server.obey(&faults) => match never {},
         };
         stop.send(()).unwrap_or(());
         drop(bridge.await);
-        drop(faults);
         if all_as_they_should { Ok(()) } else { Err(Failure::Found) }
     })
 }

@@ -99,7 +99,8 @@ impl FromStr for CacheKey {
     fn from_str(text: &str) -> Result<Self, NotAKey> {
         let mut key = [0; 16];
         let digits = text.as_bytes();
-        let decoded = digits.len() == 32 && HEXLOWER.decode_mut(digits, &mut key).is_ok();
+        let decoded =
+            digits.len() == CallId::TEXT_LEN && HEXLOWER.decode_mut(digits, &mut key).is_ok();
         decoded.then_some(Self(key)).ok_or(NotAKey)
     }
 }

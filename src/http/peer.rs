@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection: its address and, with TLS, its certificate.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -37,7 +37,6 @@ pub type Chain = Vec<CertificateDer<'static>>;
 pub struct Peer {
     /// Its end of the connection.
     pub socket: SocketAddr,
-    address: IpAddr,
     /// The chain of a certificate, whose key it has proved to hold.
     chain: Chain,
     /// What the authorities in force have said of the chain.
@@ -47,9 +46,8 @@ pub struct Peer {
 impl Peer {
     /// At `socket`, with the certificates that it has shown.
     pub fn new(socket: SocketAddr, chain: Chain) -> Self {
-        let address = socket.ip().to_canonical();
-        let socket = SocketAddr::new(address, socket.port());
-        Self { socket, address, chain, judged: Mutex::default() }
+        let socket = SocketAddr::new(socket.ip().to_canonical(), socket.port());
+        Self { socket, chain, judged: Mutex::default() }
     }
 
     /// The certificate of whoever sent a request with these headers: the one that a trusted proxy
@@ -64,7 +62,7 @@ impl Peer {
         now: SystemTime,
     ) -> Result<Option<Certificate>, AuthFault> {
         let authorities = rules.authorities.as_ref().map(|authorities| authorities.get());
-        if rules.trusted_proxies.iter().any(|network| network.contains(&self.address)) {
+        if rules.trusted_proxies.iter().any(|network| network.contains(&self.socket.ip())) {
             let lines = headers.get_all(&rules.header).iter().map(HeaderValue::as_bytes);
             let Some(Forwarded { certificate, chain }) = forwarded::read(lines)? else {
                 return Ok(None);

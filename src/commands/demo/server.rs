@@ -1,6 +1,7 @@
 //! A nats-server of our own, on a port that it chooses.
 
 use std::{
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -45,7 +46,7 @@ impl NatsServer {
 
     /// Stops it and starts it again, as `faults` say, for ever. Where it does not start again, it
     /// counts as stopped, and can be told once more.
-    pub(super) async fn obey(&mut self, faults: &watch::Sender<Faults>) {
+    pub(super) async fn obey(&mut self, faults: &watch::Sender<Faults>) -> Infallible {
         let mut told = faults.subscribe();
         loop {
             // Held for no longer: whoever sets faults waits for whoever looks at them.
@@ -63,7 +64,7 @@ impl NatsServer {
                 (NatsFault::Stopped, None) | (NatsFault::None, Some(_)) => {}
             }
             if told.changed().await.is_err() {
-                std::future::pending::<()>().await;
+                return std::future::pending().await;
             }
         }
     }
