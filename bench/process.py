@@ -1,38 +1,14 @@
 """Processes that are started, looked at and ended."""
 
 import os
-import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-# How long anything may take that should happen soon.
-SOON_SECONDS = 60
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-
-class Fault(Exception):
-    """Why something could not be measured, in words."""
-
-
-def until(what: str, look: Callable[[], object], pause: float = 0.01):
-    """What `look` finds, as soon as it finds something."""
-    end = time.monotonic() + SOON_SECONDS
-    while not (found := look()):
-        if time.monotonic() > end:
-            raise Fault(f"{what}: not within {SOON_SECONDS} s")
-        time.sleep(pause)
-    return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+from checking import Fault, free_ports, listens, until  # noqa: E402: only now it can be found
 
 
 class Program:

@@ -5,7 +5,7 @@ import json
 import subprocess
 import time
 
-from process import Fault, Program, free_port
+from process import Fault, Program, free_ports
 from stage import Stage, Tools
 from systems import AUTHORIZATION, start_bridge, store_trouble, wait_for_store
 from turn import SETTLE_SECONDS, Lengths
@@ -93,7 +93,7 @@ QUESTIONS = (
 def measure(point: Point, tools: Tools, lengths: Lengths) -> dict:
     """CPU time, latency and memory of one point."""
     with Stage(tools, servers=point.replicas, after_ms=point.worker_after_ms) as stage:
-        ports = [free_port() for _ in range(point.replicas)]
+        ports = free_ports(point.replicas)
         bridges = [start_bridge(stage, port, point.changes, point.connectors, point.cached) for port in ports]
         for bridge, port in zip(bridges, ports):
             bridge.wait_for_port(port)

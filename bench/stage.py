@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from process import Fault, Program, free_port, until
+from process import Fault, Program, free_ports, until
 
 HERE = Path(__file__).resolve().parent
 
@@ -76,8 +76,8 @@ class Stage:
         return json.loads(done.stdout)
 
     def _start_servers(self) -> None:
-        ports = [free_port() for _ in range(self.count)]
-        routes = [free_port() for _ in range(self.count)]
+        ports = free_ports(self.count)
+        routes = free_ports(self.count)
         servers = []
         for number, port in enumerate(ports):
             command = [self.tools.nats_server, "--addr", "127.0.0.1", "--port", str(port), "--jetstream"]

@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 
-from process import Program, free_port, until
+from process import Program, free_ports, until
 from stage import HERE, Stage, Tools
 
 USER, PASSWORD = "entra", "bench-password"
@@ -49,7 +49,7 @@ def start_bridge(
     names = ["bench"] if connectors == 1 else [f"bench-{number}" for number in range(connectors)]
     settings = {
         "listen": f"127.0.0.1:{port}",
-        "admin_listen": f"127.0.0.1:{(admin := free_port())}",
+        "admin_listen": f"127.0.0.1:{(admin := free_ports(1)[0])}",
         "log": {"level": "warn"},
         "nats": {"servers": stage.nats.split(",")},
         "connectors": dict.fromkeys(names, connector),

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 import time
 
-from process import Program, free_port
+from process import Program, free_ports
 from stage import Stage, Tools
 from systems import AUTHORIZATION, NAIVE, SUBJECT, SYSTEMS, System, store_trouble, wait_for_store
 
@@ -41,7 +41,7 @@ def take(system: System, tools: Tools, lengths: Lengths, rates: dict[str, int]) 
     """Everything of one system."""
     found: dict = {"closed": {}, "open": {}, "start_ms": [], "notes": []}
     with Stage(tools) as stage:
-        program, port = None, free_port()
+        program, [port] = None, free_ports(1)
         if system.start:
             for _ in range(lengths.starts - 1):
                 found["start_ms"].append((once := system.start(stage, port)).wait_for_port(port))
@@ -79,7 +79,7 @@ def half_of_saturation(tools: Tools, lengths: Lengths) -> int:
     """Half of what the naive bridge can do, in calls a second; the same rate for all rounds."""
     naive = next(system for system in SYSTEMS if system.name == NAIVE)
     with Stage(tools) as stage:
-        port = free_port()
+        [port] = free_ports(1)
         program = naive.start(stage, port)
         program.wait_for_port(port)
         words = [*target(naive, stage, port, program), "--warmup", lengths.warmup, "--seconds", lengths.seconds]

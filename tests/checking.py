@@ -6,6 +6,9 @@ import time
 import traceback
 import urllib.request
 
+# How long anything may take that should happen soon.
+SOON_SECONDS = 60
+
 
 class Note(str):
     """Said, but no fault."""
@@ -79,6 +82,22 @@ def free_ports(count):
     for each in sockets:
         each.close()
     return ports
+
+
+def listens(port):
+    """Whether somebody takes connections at this port."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(what, look, seconds=SOON_SECONDS, pause=0.02):
+    """What `look` finds, as soon as it finds something."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise Fault(f"{what}: not within {seconds:.0f} s")
+        time.sleep(pause)
+    return found
 
 
 def answers(url, seconds=20):

@@ -1,14 +1,11 @@
-"""Breaks a copy of the chart in one place after the other. Each must be noticed by the check named,
-or that check could not fail."""
+"""How the chart is broken, and which check has to notice."""
 
 import dataclasses
 import shutil
-import tempfile
-from pathlib import Path
 
 import checks
+import mutation
 from chart import LATEST
-from checking import Outcome, outcome
 
 CONTAINER = "templates/_container.tpl"
 SETTINGS = "templates/_settings.tpl"
@@ -62,32 +59,16 @@ MUTANTS = [
 ]
 
 
+# That both versions render the same cannot be broken by one chart for both.
+UNBREAKABLE = ["both_helms_render_the_same"]
+
+
+def copied(chart, folder):
+    """One version of Kubernetes shows a fault as well as all of them."""
+    copy = folder / "helm/connector-bridge"
+    shutil.copytree(chart.folder, copy)
+    return copy, dataclasses.replace(chart, folder=copy, versions=(LATEST,))
+
+
 def run(chart):
-    """0 if every mutant was noticed."""
-    by_name = {check.__name__: check for check in checks.ALL}
-    missed = 0
-    for file, old, new, name in MUTANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            broken = Path(folder) / "helm/connector-bridge"
-            shutil.copytree(chart.folder, broken)
-            path = broken / file
-            text = path.read_text()
-            if old not in text:
-                said = Outcome([], "")
-                print(f"MISSED {file} has no {old!r}", flush=True)
-            else:
-                path.write_text(text.replace(old, new))
-                # One version of Kubernetes shows it as well as all of them.
-                copied = dataclasses.replace(chart, folder=broken, versions=(LATEST,))
-                said = outcome(by_name[name], copied)
-            word = "ok    " if said.faults else "MISSED"
-            first = said.faults[0].strip().splitlines()[-1][:110] if said.faults else ""
-            print(f"{word} {file}: {old!r} as {new!r}: {first}", flush=True)
-            missed += not said.faults
-    unheld = set(by_name) - {name for *_, name in MUTANTS}
-    # That both versions render the same cannot be broken by one chart for both.
-    unheld -= {"both_helms_render_the_same"}
-    if unheld:
-        print(f"no mutant for {', '.join(sorted(unheld))}")
-    print(f"{len(MUTANTS) - missed} of {len(MUTANTS)} mutants noticed")
-    return 1 if missed or unheld else 0
+    return mutation.run(MUTANTS, checks.ALL, lambda folder: copied(chart, folder), UNBREAKABLE)

@@ -1,14 +1,11 @@
-"""Breaks a copy of the files in one place after the other. Each must be noticed by the check named, or
-that check could not fail."""
+"""How the files in deploy/ are broken, and which check has to notice."""
 
 import dataclasses
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import checks
-from checking import Outcome, outcome
+import mutation
 
 SCRIPT = "deploy/entra/api-connector"
 MAIN = "deploy/entra/terraform/main.tf"
@@ -90,36 +87,8 @@ def copied(deploy, folder):
     for name in ("README.md", ".gitignore"):
         shutil.copy(deploy.root / name, folder / name)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    return dataclasses.replace(deploy, root=folder)
+    return folder, dataclasses.replace(deploy, root=folder)
 
 
 def run(deploy):
-    """0 if every mutant was noticed."""
-    by_name = {check.__name__: check for check in checks.ALL}
-    missed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        whole = copied(deploy, Path(folder))
-        for check in checks.ALL:
-            for fault in outcome(check, whole).faults:
-                print(f"MISSED {check.__name__} fails for a whole copy: {fault}", flush=True)
-                missed += 1
-    for file, old, new, name in MUTANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            broken = copied(deploy, Path(folder))
-            path = broken.root / file
-            text = path.read_text()
-            if old not in text:
-                said = Outcome([], "")
-                print(f"MISSED {file} has no {old!r}", flush=True)
-            else:
-                path.write_text(text.replace(old, new))
-                said = outcome(by_name[name], broken)
-            word = "ok    " if said.faults else "MISSED"
-            first = said.faults[0].strip().splitlines()[-1][:110] if said.faults else ""
-            print(f"{word} {file}: {old!r} as {new!r}: {first}", flush=True)
-            missed += not said.faults
-    unheld = set(by_name) - {name for *_, name in MUTANTS}
-    if unheld:
-        print(f"no mutant for {', '.join(sorted(unheld))}")
-    print(f"{len(MUTANTS)} mutants, {missed} missed")
-    return 1 if missed or unheld else 0
+    return mutation.run(MUTANTS, checks.ALL, lambda folder: copied(deploy, folder))

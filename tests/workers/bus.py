@@ -7,9 +7,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-# How long anything that should happen soon may take on a busy machine.
-SOON_SECONDS = 60
-
+from checking import SOON_SECONDS
 
 @dataclass(frozen=True)
 class Message:

@@ -11,11 +11,11 @@ from itertools import count
 from pathlib import Path
 
 import page
-from bus import SOON_SECONDS, Message
-from checking import Total, expect
+from bus import Message
+from checking import SOON_SECONDS, Total, expect, until
 from example import REPLAY_WINDOW_SECONDS, Example, Sample
 from login import end_login
-from stage import Stage, Tools, until
+from stage import Stage, Tools
 
 TRACE, PARENT = "7a085853722dc6d2d7a1a5a4c1b9e3f0", "00f067aa0ba902b7"
 

@@ -7,15 +7,12 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import languages
-from bus import SOON_SECONDS, Bus
-from checking import Fault, expect, free_ports
+from bus import Bus
+from checking import SOON_SECONDS, Fault, expect, free_ports, listens, until
 from collector import Collector
 from example import Example
 
@@ -26,21 +23,6 @@ class Tools:
     program: Path
     nats_server: Path
     tools: Path
-
-
-def until(what: str, look: Callable[[], object], seconds: float = SOON_SECONDS):
-    """What `look` finds, as soon as it finds something."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > end:
-            raise Fault(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.02)
-    return found
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Program:
