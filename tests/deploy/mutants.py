@@ -75,7 +75,7 @@ MUTANTS = [
     ("deploy/compose/README.md", "secrets/entra-password", "secrets/hash-key", "a_sign_up_goes_all_the_way"),
     ("deploy/compose/prometheus.yaml", '"bridge:9090"', '"bridge:9091"', "a_sign_up_goes_all_the_way"),
     ("deploy/compose/prometheus.yaml", "  - /etc/prometheus/rules.yaml", "  - /etc/prometheus/*.yml", "a_sign_up_goes_all_the_way"),
-    ("deploy/compose/README.md", "'approved'", "'denied'", "a_sign_up_goes_all_the_way"),
+    ("deploy/compose/README.md", "approvals.py approve ", "approvals.py refuse ", "a_sign_up_goes_all_the_way"),
 ]  # fmt: skip
 
 
