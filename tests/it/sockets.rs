@@ -82,10 +82,19 @@ impl Site {
         series.collect()
     }
 
-    /// What was turned away before it was a call, as `reason count`.
-    async fn rejections(&self) -> Vec<String> {
-        let counted = self.counted("rejections_total").await;
-        counted.iter().map(|series| series.replace("{reason=\"", "").replace("\"}", "")).collect()
+    /// What was turned away before it was a call, as `reason count`. A connection is counted once it
+    /// has ended, which may be after the client saw its end: the counts get their time to come.
+    async fn assert_rejections(&self, expected: &[&str]) {
+        let start = Instant::now();
+        loop {
+            let counted = self.counted("rejections_total").await;
+            let plain = |series: &String| series.replace("{reason=\"", "").replace("\"}", "");
+            let counted: Vec<String> = counted.iter().map(plain).collect();
+            if counted == expected || start.elapsed() > SOON {
+                return assert_eq!(counted, expected);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 

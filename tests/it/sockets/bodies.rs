@@ -35,7 +35,7 @@ async fn half_a_body_gets_408_by_read_timeout_or_by_the_deadline_and_is_closed()
         }
         let answer = site.exchange(chunked() + "5\r\n{\"a\":\r\n").await;
         assert_refused(&answer, 408, TIMEOUT, "chunks");
-        assert_eq!(site.rejections().await, ["timeout 3"]);
+        site.assert_rejections(&["timeout 3"]).await;
         let counted = site.counted("requests_total").await;
         let series =
             r#"{action="none",code="408",connector="c",source="none",step="before-create"} 3"#;
@@ -75,7 +75,7 @@ async fn a_body_larger_than_max_body_gets_413_at_once_without_being_read() {
     let chunk = format!("400\r\n{}\r\n", " ".repeat(1_024));
     let in_chunks = site.exchange(chunked() + &chunk + "1\r\n ").await;
     assert_refused(&in_chunks, 413, TOO_LARGE, "in chunks");
-    assert_eq!(site.rejections().await, ["too_large 3"]);
+    site.assert_rejections(&["too_large 3"]).await;
 
     let exactly = format!("{{\"n\":1{}}}", " ".repeat(1_024 - 7));
     assert_eq!(exactly.len(), 1_024);
@@ -111,7 +111,7 @@ async fn broken_chunks_are_not_http() {
         let answer = site.exchange(chunked() + body + "0\r\n\r\n").await;
         assert_eq!((answer.status, &*answer.body), (400, ""), "{:?}", &body[..body.len().min(20)]);
     }
-    assert_eq!(site.rejections().await, ["malformed 5"]);
+    site.assert_rejections(&["malformed 5"]).await;
 }
 
 #[tokio::test]
