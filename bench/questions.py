@@ -49,9 +49,9 @@ def _remembered(entries: int) -> Point:
 
 
 def _cached(entries: int) -> Point:
-    # The retry memory is kept small, to see this alone. A decision takes two entries.
+    # The retry memory is kept small, to see this alone.
     few = {"calls": {"max_entries": 1_000}}
-    return Point(f"{entries:,}", few, cached={"max_entries": entries}, filled=entries // 2)
+    return Point(f"{entries:,}", few, cached={"max_entries": entries}, filled=entries)
 
 
 def _idle(connections: int) -> Point:

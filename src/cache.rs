@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::domain::{
@@ -41,7 +42,22 @@ pub enum Lookup {
 /// Earlier decisions, the least recently used dropped first.
 pub struct DecisionCache {
     rules: CachedRules,
-    entries: Cache<CacheKey, KeptDecision>,
+    entries: Cache<CacheKey, Entry, RandomState>,
+}
+
+/// A decision under a key. Under values, one entry can stand for two: for those values, and for the
+/// very call that it was decided for.
+#[derive(Clone)]
+struct Entry {
+    kept: KeptDecision,
+    /// The call that has no entry of its own.
+    call: Option<CacheKey>,
+}
+
+impl Entry {
+    fn new(kept: KeptDecision) -> Self {
+        Self { kept, call: None }
+    }
 }
 
 impl DecisionCache {
@@ -51,7 +67,7 @@ impl DecisionCache {
             .max_capacity(rules.max_entries)
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(rules.max_age.saturating_add(HELD_AFTER_EXPIRY))
-            .build();
+            .build_with_hasher(RandomState::default());
         Self { rules, entries }
     }
 
@@ -66,22 +82,38 @@ impl DecisionCache {
     ) {
         let (same_call, same_values) = keep(&self.rules, decision, control, now);
         tell(keys.same_call, &same_call);
-        self.apply(keys.same_call, same_call);
         if let Some(key) = keys.same_values {
             tell(key, &same_values);
-            self.apply(key, same_values);
+        }
+        match (same_call, same_values, keys.same_values) {
+            // Other replicas change each key by itself; without them one entry does for both.
+            (Keep::Replace(kept), Keep::Replace(_), Some(values)) if !self.rules.shared => {
+                self.make_way(keys.same_call, values);
+                self.entries.invalidate(&keys.same_call);
+                self.entries.insert(values, Entry { kept, call: Some(keys.same_call) });
+            }
+            (same_call, same_values, values) => {
+                if let Some(values) = values {
+                    self.part(keys.same_call, values);
+                    self.apply(values, same_values);
+                }
+                self.apply(keys.same_call, same_call);
+            }
         }
     }
 
     /// The answer that an earlier decision gives at `connector`.
     pub fn look_up(&self, keys: CacheKeys, connector: &Connector, now: Instant) -> Lookup {
-        let same_call = self.entries.get(&keys.same_call);
-        if let Some(kept) = same_call.as_ref().filter(|kept| kept.is_fresh(now)) {
-            return Lookup::Hit(kept.for_same_call(connector));
-        }
         let same_values = keys.same_values.and_then(|key| self.entries.get(&key));
+        let of_call = same_values.as_ref().filter(|entry| entry.call == Some(keys.same_call));
+        let same_call = of_call.cloned().or_else(|| self.entries.get(&keys.same_call));
+        if let Some(entry) = same_call.as_ref().filter(|entry| entry.kept.is_fresh(now)) {
+            return Lookup::Hit(entry.kept.for_same_call(connector));
+        }
         match (same_call, same_values) {
-            (_, Some(kept)) if kept.is_fresh(now) => Lookup::Hit(kept.for_same_values(connector)),
+            (_, Some(Entry { kept, .. })) if kept.is_fresh(now) => {
+                Lookup::Hit(kept.for_same_values(connector))
+            }
             (None, None) => Lookup::Miss,
             (_, _) => Lookup::Expired,
         }
@@ -101,7 +133,7 @@ impl DecisionCache {
     /// Another replica has changed a key, by what was decided at `at`. What was decided later
     /// counts.
     pub fn take_over(&self, key: CacheKey, keep: Keep, at: Instant) {
-        if self.entries.get(&key).is_some_and(|kept| kept.is_later_than(at)) {
+        if self.entries.get(&key).is_some_and(|entry| entry.kept.is_later_than(at)) {
             return;
         }
         self.apply(
@@ -113,9 +145,30 @@ impl DecisionCache {
         );
     }
 
+    /// The entry under `values` is about to be replaced by a decision for `call`. Another call that
+    /// it stands for gets an entry of its own.
+    fn make_way(&self, call: CacheKey, values: CacheKey) {
+        if !self.entries.contains_key(&values) {
+            return;
+        }
+        if let Some(Entry { kept, call: Some(other) }) = self.entries.get(&values)
+            && other != call
+        {
+            self.entries.insert(other, Entry::new(kept));
+        }
+    }
+
+    /// From now on the entry under `values` stands for no call, and `call` has no entry through it.
+    fn part(&self, call: CacheKey, values: CacheKey) {
+        self.make_way(call, values);
+        if let Some(Entry { kept, call: Some(_) }) = self.entries.get(&values) {
+            self.entries.insert(values, Entry::new(kept));
+        }
+    }
+
     fn apply(&self, key: CacheKey, keep: Keep) {
         match keep {
-            Keep::Replace(kept) => self.entries.insert(key, kept),
+            Keep::Replace(kept) => self.entries.insert(key, Entry::new(kept)),
             Keep::Drop => self.entries.invalidate(&key),
             Keep::Leave => {}
         }

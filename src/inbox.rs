@@ -4,12 +4,12 @@
 //! entries then. In the usual case, where replies come long before, that is once per deadline.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use foldhash::HashMap;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         reply::Reply,
         sending::{Miss, RESEND_TIME_MIN},
     },
+    ends::Ends,
     room::give_back,
 };
 
@@ -65,7 +66,7 @@ struct State<T> {
     earliest: Option<Instant>,
     /// With the end of their time: they may be forgotten only some time after it.
     late: HashMap<Token, (Instant, T)>,
-    late_ends: BTreeMap<Instant, Vec<Token>>,
+    late_ends: Ends<Token>,
     /// No wait lasts longer, where the bridge is stopping.
     cut: Option<Instant>,
 }
@@ -82,10 +83,10 @@ impl<T> Default for Inbox<T> {
     fn default() -> Self {
         let state = State {
             count: 0,
-            waiting: HashMap::new(),
+            waiting: HashMap::default(),
             earliest: None,
-            late: HashMap::new(),
-            late_ends: BTreeMap::new(),
+            late: HashMap::default(),
+            late_ends: Ends::new(clock::now()),
             cut: None,
         };
         Self { state: Mutex::new(state), random: RandomState::new(), rearm: Notify::new() }
@@ -190,11 +191,8 @@ impl<T> Inbox<T> {
     /// Forgets late messages whose time is over.
     pub fn forget_late(&self, now: Instant) {
         let mut state = self.lock();
-        while let Some(entry) = state.late_ends.first_entry().filter(|entry| *entry.key() <= now) {
-            let tokens = entry.remove();
-            for token in tokens {
-                state.late.remove(&token);
-            }
+        while let Some((_, token)) = state.late_ends.pop_passed(now) {
+            state.late.remove(&token);
         }
         give_back(&mut state.late);
         give_back(&mut state.waiting);
@@ -241,7 +239,7 @@ impl<T> State<T> {
             }
             let late_until = waiting.sent.late_until;
             self.late.insert(token, (late_until, waiting.sent.ticket));
-            self.late_ends.entry(late_until).or_default().push(token);
+            self.late_ends.push(late_until, token);
         }
     }
 }
@@ -251,7 +249,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::room::SPARE_MAX;
+    use crate::{ends::TICK, room::SPARE_MAX};
 
     const DEADLINE: Duration = Duration::from_secs(5);
     const WINDOW: Duration = Duration::from_secs(45);
@@ -343,10 +341,10 @@ mod tests {
             assert!(receiver.await.unwrap().is_err());
         }
         assert_eq!(inbox.len(), (0, 1_000));
-        clock::sleep_until(clock::now() + WINDOW).await;
+        clock::sleep_until(clock::now() + WINDOW + TICK).await;
         inbox.forget_late(clock::now());
         assert!(inbox.is_empty());
-        assert!(inbox.lock().late_ends.is_empty());
+        assert!(inbox.lock().late_ends.pop_first().is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -359,7 +357,7 @@ mod tests {
         inbox.forget_late(clock::now());
         assert!(inbox.lock().waiting.capacity() <= SPARE_MAX);
         assert!(inbox.lock().late.capacity() >= 10_000);
-        clock::sleep_until(clock::now() + WINDOW).await;
+        clock::sleep_until(clock::now() + WINDOW + TICK).await;
         inbox.forget_late(clock::now());
         assert!(inbox.lock().late.capacity() <= SPARE_MAX);
     }

@@ -4,15 +4,16 @@
 mod lead;
 
 use std::{
-    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 pub use self::lead::{Lead, Led};
 use crate::{
+    clock,
     domain::{
         call_id::CallId,
         outcome::{Outcome, Source},
@@ -21,6 +22,7 @@ use crate::{
         shared::Delivery,
         trace_context::SpanRef,
     },
+    ends::{Ends, Tick},
     random::Random,
     room::give_back,
 };
@@ -37,11 +39,11 @@ pub struct Memory {
 /// Is told whether a ValidationError was delivered.
 type OnForm = Box<dyn Fn(CallId, Round, Delivery) + Send + Sync>;
 
-#[derive(Default)]
 struct State {
-    calls: HashMap<CallId, Entry>,
-    /// Which calls may end when. An entry is stale where its record has a later end by now.
-    ends: BTreeMap<Instant, Vec<CallId>>,
+    /// In boxes: a map that grows moves what it holds.
+    calls: HashMap<CallId, Box<Entry>>,
+    /// Which calls may end when. One is stale where its record has a later end by now.
+    ends: Ends<CallId>,
 }
 
 struct Entry {
@@ -74,7 +76,7 @@ impl Memory {
     /// Remembers each call for `window`, and at most `entries_max` of them besides those in flight.
     pub fn new(window: Duration, entries_max: usize) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State { calls: HashMap::default(), ends: Ends::new(clock::now()) }),
             rounds: Random::default(),
             window,
             entries_max,
@@ -114,10 +116,9 @@ impl Memory {
                 begin = entry.record.ask(new_round, is_shared, now);
                 earlier = Some(entry.led_by);
             })
-            .or_insert_with(|| Entry {
-                record: Record::lead(new_round, now),
-                led_by: request,
-                joined: Vec::new(),
+            .or_insert_with(|| {
+                let record = Record::lead(new_round, now);
+                Box::new(Entry { record, led_by: request, joined: Vec::new() })
             });
         let round = entry.record.round();
         let begun = match begin {
@@ -229,11 +230,8 @@ impl Memory {
     /// Forgets what is over.
     pub fn forget(&self, now: Instant) {
         let mut state = self.lock();
-        while let Some(ends) = state.ends.first_entry().filter(|ends| *ends.key() <= now) {
-            let (end, calls) = ends.remove_entry();
-            for call in calls {
-                state.forget(call, end);
-            }
+        while let Some((tick, call)) = state.ends.pop_passed(now) {
+            state.forget(call, tick);
         }
         give_back(&mut state.calls);
     }
@@ -268,12 +266,13 @@ impl Entry {
 
 impl State {
     fn remember_until(&mut self, call: CallId, end: Instant) {
-        self.ends.entry(end).or_default().push(call);
+        self.ends.push(end, call);
     }
 
-    /// Forgets `call` if it still ends at `end`.
-    fn forget(&mut self, call: CallId, end: Instant) {
-        if self.calls.get(&call).is_some_and(|entry| entry.record.ends() == Some(end)) {
+    /// Forgets `call` if it still ends with `tick`.
+    fn forget(&mut self, call: CallId, tick: Tick) {
+        let ends = self.calls.get(&call).and_then(|entry| entry.record.ends());
+        if ends.is_some_and(|end| self.ends.tick(end) == tick) {
             self.calls.remove(&call);
         }
     }
@@ -281,12 +280,8 @@ impl State {
     /// Forgets those that end first until no more than `entries_max` are left.
     fn bound(&mut self, entries_max: usize) {
         while self.calls.len() > entries_max {
-            let Some(mut first) = self.ends.first_entry() else { return };
-            let end = *first.key();
-            match first.get_mut().pop() {
-                Some(call) => self.forget(call, end),
-                None => drop(first.remove()),
-            }
+            let Some((tick, call)) = self.ends.pop_first() else { return };
+            self.forget(call, tick);
         }
     }
 }
@@ -320,10 +315,10 @@ fn decided(answer: Answer) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::SPARE_MAX;
     use crate::{
-        clock,
         domain::{call_id::HashKey, json::Object},
+        ends::TICK,
+        room::SPARE_MAX,
     };
 
     #[test]
@@ -338,7 +333,7 @@ mod tests {
             drop(memory.begin(call, request, false, now));
         }
         assert!(memory.lock().calls.capacity() >= 10_000);
-        memory.forget(now + window);
+        memory.forget(now + window + TICK);
         assert!(memory.is_empty());
         assert!(memory.lock().calls.capacity() <= SPARE_MAX);
     }

@@ -172,7 +172,36 @@ async fn the_last_decision_of_the_same_call_is_used_whole() {
         assert!(heard.body.contains(part), "{}", heard.body);
         let hit = r#"cache_lookups_total{connector="c",result="hit"}"#;
         assert_eq!(bridge.metric(hit), 1.0);
-        assert_eq!(bridge.metric("cache_entries"), 2.0);
+        assert_eq!(bridge.metric("cache_entries"), 1.0);
+    }
+}
+
+/// One entry can stand for a person and for one form of theirs; another form must not lose its own.
+#[tokio::test(start_paused = true)]
+async fn each_form_of_a_person_keeps_its_own_last_decision_whole() {
+    const SILVER: &str = r#"{"action":"Continue","tier":"silver"}"#;
+    const BRONZE: &str = r#"{"action":"Continue","tier":"bronze"}"#;
+    let no_store = CacheControl { no_store: true, stale_if_error: None };
+    // What is said of the form, of another one, and of the first again; what both get afterwards.
+    for (third, form, other) in [
+        (Worker::Says(BRONZE), "bronze", "silver"),
+        (Worker::Says(INVALID), BARE_CONTINUE, "silver"),
+        (Worker::SaysWith(BRONZE, no_store), "503", "silver"),
+    ] {
+        let rules = "fallback: {default: refuse, cached: {by: [email]}}";
+        let said = [Worker::Says(CONTINUE), Worker::Says(SILVER), third, Worker::Absent];
+        let bridge = Bridge::new(rules, &said);
+        for (number, claims) in [CLAIMS, OTHER_FORM, CLAIMS].into_iter().enumerate() {
+            if number == 2 {
+                assert_eq!(bridge.metric("cache_entries"), 2.0);
+            }
+            bridge.post(claims).await;
+            pass_the_window().await;
+        }
+        for (claims, wanted) in [(CLAIMS, form), (OTHER_FORM, other)] {
+            let heard = bridge.post(claims).await;
+            assert!(heard.body.contains(wanted), "{claims}: {wanted:?} not in {}", heard.body);
+        }
     }
 }
 
