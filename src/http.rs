@@ -4,16 +4,19 @@ pub mod connection;
 mod head;
 pub mod listener;
 mod media_type;
+mod outliving;
 pub mod peer;
 pub mod refusal;
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
@@ -27,6 +30,7 @@ use http_body_util::BodyExt;
 use self::{
     connection::{AnswerBody, Progress},
     media_type::is_json_in_utf8,
+    outliving::Outliving,
     peer::{CertificateRules, Peer},
     refusal::Refusal,
 };
@@ -137,15 +141,17 @@ impl<W: Wire> Front<W> {
             Ok(call) => Arc::new(call),
             Err(refusal) => return self.refuse(Some(named), progress, refusal),
         };
-        // A task of its own: a caller that hangs up drops this future, but not the decision. In a
-        // box, since tasks are moved about while they begin and end.
-        let (front, task_call) = (Arc::clone(self), Arc::clone(&call));
-        let task = tokio::spawn(Box::pin(async move {
-            let answered = front.pipeline.run(&task_call).await;
-            front.finish(&task_call, &answered);
-            answered
-        }));
-        let Answered { outcome, receipt, .. } = task.await.unwrap_or_else(|_| {
+        // A caller that hangs up drops this future, but not the decision.
+        let (front, deciding) = (Arc::clone(self), Arc::clone(&call));
+        let decided = Outliving::new(
+            AssertUnwindSafe(async move {
+                let answered = front.pipeline.run(&deciding).await;
+                front.finish(&deciding, &answered);
+                answered
+            })
+            .catch_unwind(),
+        );
+        let Answered { outcome, receipt, .. } = decided.await.unwrap_or_else(|_panic| {
             let answered = Answered::alone(self.pipeline.fallback(&call, Reason::WorkerError));
             self.finish(&call, &answered);
             answered

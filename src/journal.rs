@@ -275,10 +275,7 @@ impl Notes {
                 page.messages.push(Sent {
                     at: clock::now(),
                     subject: message.connector.subject.to_string(),
-                    headers: message
-                        .headers()
-                        .map(|(name, value)| (name, value.into_owned()))
-                        .into(),
+                    headers: message.headers().collect(),
                     payload: (bodies == Bodies::AreKept).then(|| message.body.clone()),
                     ended: None,
                 });

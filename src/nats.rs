@@ -24,6 +24,7 @@ use async_nats::{
     Client, HeaderMap, HeaderName, HeaderValue, ServerAddr, StatusCode, connection::State,
 };
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use tokio::sync::watch;
 
 use self::{bucket::Bucket, requests::TOKEN_MARK, rights::Missing, store::Health};
@@ -43,15 +44,19 @@ use crate::{
     pipeline::Pipeline,
     random::Random,
     secrets::Secrets,
-    wire::{Message, NotSent, Wire},
+    wire::{HEADERS, Message, NotSent, Wire},
 };
 
 /// The oldest server whose security fixes and store this bridge relies on: CVE-2026-58253 is
 /// fixed in 2.12.7.
 const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 7);
 
+/// How many characters a token has in a reply subject.
+const TOKEN_CHARS: usize = 16;
+
 /// What messages are sent over.
 pub struct NatsWire {
+    room_for_headers: HeaderMap,
     /// `None` while there is no connection.
     client: watch::Receiver<Option<Arc<Client>>>,
     /// What reply subjects begin with, the dot before the token included.
@@ -85,7 +90,18 @@ pub fn new(config: &Config, secrets: &Secrets) -> std::io::Result<(NatsWire, Lin
     };
     let (requests, health) = (Inbox::default(), Health::default());
     let (missing_rights, random) = (Missing::default(), Random::default());
-    Ok((NatsWire { client, inbox, requests, calls, health, missing_rights, random }, link))
+    let room_for_headers = room_for_headers();
+    let wire = NatsWire {
+        room_for_headers,
+        client,
+        inbox,
+        requests,
+        calls,
+        health,
+        missing_rights,
+        random,
+    };
+    Ok((wire, link))
 }
 
 impl NatsWire {
@@ -101,7 +117,10 @@ impl NatsWire {
 
     /// Where what comes for a message has to go.
     fn reply_to(&self, token: Token) -> String {
-        format!("{}{:016x}", self.inbox, token.0)
+        let mut subject = String::with_capacity(self.inbox.len() + TOKEN_CHARS);
+        subject.push_str(&self.inbox);
+        HEXLOWER.encode_append(&token.0.to_be_bytes(), &mut subject);
+        subject
     }
 
     /// The name of this process in reply subjects.
@@ -137,9 +156,11 @@ impl Wire for NatsWire {
     }
 
     async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
-        let subject = message.connector.subject.to_string();
-        let reply = self.reply_to(token);
-        let headers = headers(&message).map_err(|_| NotSent)?;
+        let (subject, reply) = (message.connector.subject.to_string(), self.reply_to(token));
+        let mut headers = self.room_for_headers.clone();
+        for (name, value) in message.headers() {
+            headers.insert(HeaderName::from_static(name), value);
+        }
         let client = self.client().ok_or(NotSent)?;
         let sent = client.publish_with_reply_and_headers(subject, reply, headers, message.body);
         sent.await.map_err(|error| {
@@ -150,12 +171,10 @@ impl Wire for NatsWire {
     }
 }
 
-fn headers(message: &Message<'_>) -> Result<HeaderMap, <HeaderValue as std::str::FromStr>::Err> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in message.headers() {
-        headers.insert(HeaderName::from_static(name), value.parse::<HeaderValue>()?);
-    }
-    Ok(headers)
+/// Room for the headers of a message: a map that has to grow hashes all names again.
+fn room_for_headers() -> HeaderMap {
+    let name = |name| (HeaderName::from_static(name), HeaderValue::new());
+    HEADERS.into_iter().map(name).collect()
 }
 
 fn reply(pipeline: &Pipeline<NatsWire>, message: async_nats::Message) {

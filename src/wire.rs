@@ -2,7 +2,6 @@
 //! real one.
 
 use std::{
-    borrow::Cow,
     fmt,
     time::{Duration, Instant, SystemTime},
 };
@@ -62,27 +61,40 @@ pub struct Message<'a> {
 /// The header that names the call.
 pub const CALL_ID: &str = "Connector-Call-Id";
 
+/// The names of the headers that every message has.
+pub const HEADERS: [&str; 11] = [
+    "Content-Type",
+    "Connector-Name",
+    "Connector-Step",
+    "Connector-Protocol",
+    CALL_ID,
+    "Nats-Msg-Id",
+    "Connector-Attempt",
+    "Connector-Deadline",
+    "Connector-Timeout-Ms",
+    "traceparent",
+    "tracestate",
+];
+
 impl Message<'_> {
     /// Its headers. All values are made here or come from the configuration; none comes from a
     /// claim.
-    pub fn headers(&self) -> [(&'static str, Cow<'_, str>); 11] {
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
         let connector = self.connector;
         let time_left = u64::try_from(self.time_left.as_millis()).unwrap_or(u64::MAX);
-        let call_id = self.call_id.to_string();
-        let deadline = humantime::format_rfc3339_millis(self.deadline).to_string();
-        [
-            ("Content-Type", "application/json".into()),
-            ("Connector-Name", connector.name.as_str().into()),
-            ("Connector-Step", connector.step.name.into()),
-            ("Connector-Protocol", connector.protocol.name.into()),
-            (CALL_ID, call_id.clone().into()),
-            ("Nats-Msg-Id", call_id.into()),
-            ("Connector-Attempt", self.attempt.to_string().into()),
-            ("Connector-Deadline", deadline.into()),
-            ("Connector-Timeout-Ms", time_left.to_string().into()),
-            ("traceparent", self.trace.span.to_string().into()),
-            ("tracestate", self.trace.tracestate().into()),
-        ]
+        HEADERS.into_iter().zip([
+            "application/json".to_owned(),
+            connector.name.to_string(),
+            connector.step.name.to_owned(),
+            connector.protocol.name.to_owned(),
+            self.call_id.to_string(),
+            self.call_id.to_string(),
+            self.attempt.to_string(),
+            humantime::format_rfc3339_millis(self.deadline).to_string(),
+            time_left.to_string(),
+            self.trace.span.traceparent(),
+            self.trace.tracestate(),
+        ])
     }
 }
 

@@ -76,10 +76,12 @@ pub struct ReturnedClaims {
 impl ReturnedClaims {
     /// Adds a claim. Only [`super::reply`] does so, after it has checked the value.
     pub(super) fn push(&mut self, name: &str, value: &str) {
+        let name = json_string(name);
+        self.members.reserve(1 + name.len() + 1 + value.len());
         if !self.members.is_empty() {
             self.members.push(',');
         }
-        self.members.push_str(&json_string(name));
+        self.members.push_str(&name);
         self.members.push(':');
         self.members.push_str(value);
     }

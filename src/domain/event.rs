@@ -81,7 +81,7 @@ impl Event<'_> {
             time: &time(self.answered),
             datacontenttype: "application/json",
             dataschema: DATA_SCHEMA,
-            traceparent: &self.span.to_string(),
+            traceparent: &self.span.traceparent(),
             data: Data {
                 connector,
                 step: self.connector.step.name,

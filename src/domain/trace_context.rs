@@ -1,6 +1,6 @@
 //! W3C Trace Context: where in a trace something happens, and how that travels in headers.
 
-use std::fmt;
+use data_encoding::HEXLOWER;
 
 /// One span of one trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +13,20 @@ pub struct SpanRef {
     pub flags: u8,
 }
 
-/// The value of the header `traceparent`.
-impl fmt::Display for SpanRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+/// How many characters a `traceparent` has.
+const TRACEPARENT_CHARS: usize = 2 + 1 + 32 + 1 + 16 + 1 + 2;
+
+impl SpanRef {
+    /// The value of the header `traceparent`.
+    pub fn traceparent(&self) -> String {
+        let mut text = String::with_capacity(TRACEPARENT_CHARS);
+        text.push_str("00-");
+        HEXLOWER.encode_append(&self.trace_id.to_be_bytes(), &mut text);
+        text.push('-');
+        HEXLOWER.encode_append(&self.span_id.to_be_bytes(), &mut text);
+        text.push('-');
+        HEXLOWER.encode_append(&[self.flags], &mut text);
+        text
     }
 }
 
@@ -72,9 +82,15 @@ impl TraceContext {
 
     /// The value of the header `tracestate`: the bridge's own entry first.
     pub fn tracestate(&self) -> String {
-        let (id, others) = (self.span.span_id, &self.others);
-        let comma = if others.is_empty() { "" } else { "," };
-        format!("{VENDOR}={id:016x}{comma}{others}")
+        let mut text = String::with_capacity(OWN_ENTRY_CHARS + 1 + self.others.len());
+        text.push_str(VENDOR);
+        text.push('=');
+        HEXLOWER.encode_append(&self.span.span_id.to_be_bytes(), &mut text);
+        if !self.others.is_empty() {
+            text.push(',');
+            text.push_str(&self.others);
+        }
+        text
     }
 }
 
@@ -111,10 +127,10 @@ mod tests {
     #[test]
     fn a_valid_context_is_continued_and_a_hostile_one_is_none() {
         let parent = TraceContext::read(PARENT, Some("a=1, connector-bridge=2")).unwrap();
-        assert_eq!(parent.span.to_string(), PARENT);
+        assert_eq!(parent.span.traceparent(), PARENT);
         let next = parent.at(SpanRef { span_id: 7, ..parent.span });
         assert_eq!(
-            next.span.to_string(),
+            next.span.traceparent(),
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000007-01"
         );
         assert_eq!(next.tracestate(), "connector-bridge=0000000000000007,a=1");
@@ -133,7 +149,7 @@ mod tests {
         ] {
             assert_eq!(TraceContext::read(hostile, None), None, "{hostile:?}");
         }
-        let flags = parent.span.to_string().replace("-01", "-ff");
+        let flags = parent.span.traceparent().replace("-01", "-ff");
         assert_eq!(TraceContext::read(&flags, None).unwrap().span.flags, 0b11);
         let hostile_state = TraceContext::read(PARENT, Some("a=1\r\nx: y")).unwrap();
         assert_eq!(hostile_state.tracestate(), "connector-bridge=b7ad6b7169203331");
@@ -157,6 +173,6 @@ mod tests {
         let span = SpanRef { trace_id: 1, span_id: u64::MAX, flags: 0 };
         let context = TraceContext::root(span);
         let state = context.tracestate();
-        assert_eq!(TraceContext::read(&span.to_string(), Some(&state)), Some(context));
+        assert_eq!(TraceContext::read(&span.traceparent(), Some(&state)), Some(context));
     }
 }
