@@ -1,12 +1,12 @@
 //! Builds the bridge from its parts, runs it, and ends it in order.
 
 mod ports;
+mod threads;
 
 use std::{
     io,
     net::SocketAddr,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -40,10 +40,6 @@ use crate::{
     store::SharedCalls,
     traces::{Callers, Exporter, TraceError, Traces},
 };
-
-/// The most threads that serve callers. More do not help: one serves tens of thousands of calls a
-/// second, and NATS has one connection.
-const SERVING_THREADS_MAX: usize = 4;
 
 /// How long the end of the program waits for the last spans.
 const SPANS_FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -83,6 +79,8 @@ pub struct App {
     pub admin_address: SocketAddr,
     /// Where the playground's page is, if there is one.
     pub playground_address: Option<SocketAddr>,
+    /// How many threads serve callers.
+    pub threads: usize,
     playground: Option<(std::net::TcpListener, Playground)>,
     config: Config,
     front: Arc<Front<NatsWire>>,
@@ -203,6 +201,7 @@ impl App {
             admin_listener,
             stop,
             stopping,
+            threads: threads::fitting(),
         })
     }
 
@@ -258,8 +257,8 @@ impl App {
             let (terms, metrics) = (terms.clone(), metrics.clone());
             Ok(listener::serve(listener, terms, metrics, stopping.clone(), service))
         };
-        let helpers: Vec<_> = (1..serving_threads())
-            .map(|_| serve().and_then(serve_on_a_thread))
+        let helpers: Vec<_> = (1..self.threads)
+            .map(|_| serve().and_then(threads::serve))
             .collect::<io::Result<_>>()
             .map_err(internal)?;
         let mut serving = std::pin::pin!(serve().map_err(internal)?);
@@ -357,24 +356,6 @@ fn start_logs(config: &Config, metrics: &Metrics) -> Logs {
     logs::count_panics(metrics);
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     logs
-}
-
-/// One per core that this process may use: a quota of the container counts.
-fn serving_threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from).min(SERVING_THREADS_MAX)
-}
-
-/// Serves on a thread with a runtime of its own: for short work that is cheaper than threads that
-/// take work from each other.
-fn serve_on_a_thread(
-    serving: impl Future<Output = io::Result<()>> + Send + 'static,
-) -> io::Result<tokio::sync::oneshot::Receiver<io::Result<()>>> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name("serving".to_owned()).spawn(move || {
-        drop(sender.send(runtime.block_on(serving)));
-    })?;
-    Ok(receiver)
 }
 
 /// What the playground calls, and with what.

@@ -223,7 +223,9 @@ impl Bridge {
     pub(crate) async fn start_in(folder: Folder, nats: &str, root: &str, connectors: &str) -> Self {
         let text = config_at(&folder, nats, root, connectors);
         let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let app = App::start(config, false).await.unwrap();
+        let mut app = App::start(config, false).await.unwrap();
+        // However few cores this machine has: what they share is to be tried.
+        app.threads = 2;
         let (port, admin_port) = (app.address.port(), app.admin_address.port());
         let playground_port = app.playground_address.map(|address| address.port());
         let (stop, stopped) = oneshot::channel::<()>();
