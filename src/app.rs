@@ -79,7 +79,7 @@ pub struct App {
     pub admin_address: SocketAddr,
     /// Where the playground's page is, if there is one.
     pub playground_address: Option<SocketAddr>,
-    /// How many threads serve callers.
+    /// How many threads serve callers; at least one, the one that runs it.
     pub threads: usize,
     playground: Option<(std::net::TcpListener, Playground)>,
     config: Config,

@@ -1,6 +1,9 @@
 //! The fallback cache of one connector: earlier decisions, for when none comes in time.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use foldhash::fast::RandomState;
 use moka::{policy::EvictionPolicy, sync::Cache};
@@ -16,7 +19,7 @@ use crate::domain::{
 };
 
 /// How much longer than its greatest age a decision is held, so that a lookup can tell "too old"
-/// from "never seen".
+/// from "never seen". From its last move on: one that gets an entry of its own begins anew.
 const HELD_AFTER_EXPIRY: Duration = Duration::from_secs(60);
 
 /// Under what one call's decision is kept and looked up.
@@ -43,6 +46,8 @@ pub enum Lookup {
 pub struct DecisionCache {
     rules: CachedRules,
     entries: Cache<CacheKey, Entry, RandomState>,
+    /// Held while one decision changes several entries.
+    changing: Mutex<()>,
 }
 
 /// A decision under a key. Under values, one entry can stand for two: for those values, and for the
@@ -68,7 +73,7 @@ impl DecisionCache {
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(rules.max_age.saturating_add(HELD_AFTER_EXPIRY))
             .build_with_hasher(RandomState::default());
-        Self { rules, entries }
+        Self { rules, entries, changing: Mutex::default() }
     }
 
     /// A worker has decided. `tell` hears of every key that this changes.
@@ -85,21 +90,23 @@ impl DecisionCache {
         if let Some(key) = keys.same_values {
             tell(key, &same_values);
         }
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match (same_call, same_values, keys.same_values) {
             // Other replicas change each key by itself; without them one entry does for both.
             (Keep::Replace(kept), Keep::Replace(_), Some(values)) if !self.rules.shared => {
-                self.make_way(keys.same_call, values);
-                self.entries.invalidate(&keys.same_call);
+                self.make_way(keys.same_call, values, now);
                 self.entries.insert(values, Entry { kept, call: Some(keys.same_call) });
+                self.entries.invalidate(&keys.same_call);
             }
             (same_call, same_values, values) => {
                 if let Some(values) = values {
-                    self.part(keys.same_call, values);
+                    self.part(keys.same_call, values, now);
                     self.apply(values, same_values);
                 }
                 self.apply(keys.same_call, same_call);
             }
         }
+        drop(changing);
     }
 
     /// The answer that an earlier decision gives at `connector`.
@@ -147,20 +154,21 @@ impl DecisionCache {
 
     /// The entry under `values` is about to be replaced by a decision for `call`. Another call that
     /// it stands for gets an entry of its own.
-    fn make_way(&self, call: CacheKey, values: CacheKey) {
+    fn make_way(&self, call: CacheKey, values: CacheKey, now: Instant) {
         if !self.entries.contains_key(&values) {
             return;
         }
         if let Some(Entry { kept, call: Some(other) }) = self.entries.get(&values)
             && other != call
+            && kept.is_fresh(now)
         {
             self.entries.insert(other, Entry::new(kept));
         }
     }
 
     /// From now on the entry under `values` stands for no call, and `call` has no entry through it.
-    fn part(&self, call: CacheKey, values: CacheKey) {
-        self.make_way(call, values);
+    fn part(&self, call: CacheKey, values: CacheKey, now: Instant) {
+        self.make_way(call, values, now);
         if let Some(Entry { kept, call: Some(_) }) = self.entries.get(&values) {
             self.entries.insert(values, Entry::new(kept));
         }

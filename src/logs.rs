@@ -1,6 +1,8 @@
 //! Log lines: made where they happen, written by a thread of their own, dropped and counted
 //! rather than waited for. Their level can be changed while the bridge runs.
 
+mod json;
+
 use std::{
     io::{self, BufWriter},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -16,6 +18,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use self::json::JsonLines;
 use crate::{
     config::{LogFormat, LogLevel, LogSettings},
     metrics::Metrics,
@@ -44,7 +47,7 @@ pub fn start(settings: LogSettings, metrics: &Metrics) -> Logs {
     let dropped = writer.error_counter();
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     let lines = match settings.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
+        LogFormat::Json => lines.event_format(JsonLines).boxed(),
         LogFormat::Text => lines.with_target(false).boxed(),
     };
     let (targets, filter) = reload::Layer::new(targets(settings.level));

@@ -82,7 +82,7 @@ impl Message<'_> {
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
         let connector = self.connector;
         let time_left = u64::try_from(self.time_left.as_millis()).unwrap_or(u64::MAX);
-        HEADERS.into_iter().zip([
+        let values: [String; HEADERS.len()] = [
             "application/json".to_owned(),
             connector.name.to_string(),
             connector.step.name.to_owned(),
@@ -94,7 +94,8 @@ impl Message<'_> {
             time_left.to_string(),
             self.trace.span.traceparent(),
             self.trace.tracestate(),
-        ])
+        ];
+        HEADERS.into_iter().zip(values)
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
     tls::ServerTls,
 };
 
-/// The largest head. The HTTP library bounds its lines too, at 100: said in words, that bound would
+/// The largest head. The HTTP library bounds its lines too, at 100: set explicitly, that bound would
 /// cost each request a list that is written line by line.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 

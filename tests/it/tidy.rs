@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["tls"]),
     ("caller", &["client", "clock", "domain", "tls"]),
     ("lifecycle", &["clock"]),
-    ("logs", &["config", "metrics"]),
+    ("logs", &["clock", "config", "metrics"]),
     ("secrets", &["clock", "config", "domain", "metrics", "tls"]),
     ("traces", &["client", "clock", "config", "domain", "metrics", "random", "secrets", "tls"]),
     ("wire", &["domain", "inbox", "metrics"]),
