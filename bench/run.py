@@ -37,7 +37,8 @@ STARTS_IN_EACH_TURN = 2
 
 
 def side_by_side(tools: Tools, lengths: Lengths, only: set[str]) -> dict:
-    """All rounds. Each begins with another system, so that none is always behind the same one."""
+    """All rounds. Each begins with another system, and every second one goes backwards, so that none is
+    always behind the same one."""
     chosen = [system for system in SYSTEMS if not only or system.name in only | {NAIVE}]
     not_run = [f"{system.title}: {why}" for system in chosen if (why := system.missing(tools))]
     chosen = [system for system in chosen if not system.missing(tools)]
@@ -47,7 +48,8 @@ def side_by_side(tools: Tools, lengths: Lengths, only: set[str]) -> dict:
     for number in range(lengths.rounds):
         found = {}
         first = number * 2 % len(chosen)
-        for system in chosen[first:] + chosen[:first]:
+        order = chosen[first:] + chosen[:first]
+        for system in order[::-1] if number % 2 else order:
             begun = time.monotonic()
             found[system.name] = turn.take(system, tools, lengths, rates)
             say(f"round {number + 1} of {lengths.rounds}: {system.title} ({time.monotonic() - begun:.0f} s)")

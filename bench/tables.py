@@ -93,7 +93,8 @@ def page(rounds: Rounds, goals: list[Goal], rates: dict[str, int], machine: str,
     ]
     parts = [
         f"{machine}\n\nRounds: {len(rounds)}, all systems by turns. Figures are medians; in bold the ratio to the naive"
-        " bridge, taken inside each round, with the least and the most of all rounds.",
+        " bridge, taken inside each round, with the least and the most of all rounds. The naive bridge is built as"
+        " cargo builds a release and runs on tokio's threads; it listens only once it is connected to NATS.",
         *(f"Not run: {line}." for line in not_run),
         "## Calls a second, closed loop",
         _closed(rounds, "calls_per_s"),
