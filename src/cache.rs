@@ -90,7 +90,7 @@ impl DecisionCache {
         if let Some(key) = keys.same_values {
             tell(key, &same_values);
         }
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match (same_call, same_values, keys.same_values) {
             // Other replicas change each key by itself; without them one entry does for both.
             (Keep::Replace(kept), Keep::Replace(_), Some(values)) if !self.rules.shared => {
@@ -106,7 +106,6 @@ impl DecisionCache {
                 self.apply(keys.same_call, same_call);
             }
         }
-        drop(changing);
     }
 
     /// The answer that an earlier decision gives at `connector`.
@@ -155,6 +154,7 @@ impl DecisionCache {
     /// The entry under `values` is about to be replaced by a decision for `call`. Another call that
     /// it stands for gets an entry of its own.
     fn make_way(&self, call: CacheKey, values: CacheKey, now: Instant) {
+        // For a new person, who is the usual one, this is all; and unlike `get` it counts as no use.
         if !self.entries.contains_key(&values) {
             return;
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from checking import SOON_SECONDS
 
+
 @dataclass(frozen=True)
 class Message:
     subject: str
