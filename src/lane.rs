@@ -113,7 +113,7 @@ impl Lane {
     }
 
     /// A worker has decided: keeps that for a fallback, where that is configured.
-    pub fn keep(&self, keys: Option<CacheKeys>, decision: &Decision, control: CacheControl) {
+    pub fn keep(&self, keys: Option<CacheKeys>, decision: Decision, control: CacheControl) {
         if let (Some(cache), Some(keys)) = (&self.cache, keys) {
             cache.keep(keys, decision, control, clock::now(), |key, keep| {
                 if let Some(sharing) = &self.sharing {

@@ -221,7 +221,7 @@ impl<W: Wire> Pipeline<W> {
                 }
                 let first = counts.answer(&answer);
                 if memory.decide(led.call, led.round, &first, clock::now()) && first == answer {
-                    ticket.lane.keep(ticket.cache_keys, &decided.decision, reply.cache_control);
+                    ticket.lane.keep(ticket.cache_keys, decided.decision, reply.cache_control);
                 }
             }
         };

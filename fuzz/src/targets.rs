@@ -284,7 +284,7 @@ pub fn reply(data: &[u8]) {
         };
         expect_worded(connector, &decided.decision);
         let rules = connector.fallback.cached.as_ref().expect("every connector has a cache");
-        let (same_call, same_values) = keep(rules, &decided.decision, cache_control, *NOW);
+        let (same_call, same_values) = keep(rules, decided.decision, cache_control, *NOW);
         for keep in [same_call, same_values] {
             if let Keep::Replace(kept) = keep {
                 assert!(!kept.is_fresh(*NOW + rules.max_age));

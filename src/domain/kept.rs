@@ -1,6 +1,9 @@
 //! Decisions kept for fallbacks: how long, and for whom.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     connector::Connector,
@@ -13,7 +16,7 @@ use super::{
 /// A decision kept for a fallback.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptDecision {
-    pub(super) decision: Decision,
+    pub(super) decision: Arc<Decision>,
     pub(super) kept_at: Instant,
     pub(super) age_max: Duration,
 }
@@ -35,7 +38,7 @@ pub enum Keep {
 /// was decided about the person.
 pub fn keep(
     rules: &CachedRules,
-    decision: &Decision,
+    decision: Decision,
     cache_control: CacheControl,
     now: Instant,
 ) -> (Keep, Keep) {
@@ -46,7 +49,7 @@ pub fn keep(
         }
         Decision::Continue(_) | Decision::ShowBlockPage(_) => {
             let age_max = cache_control.stale_if_error.unwrap_or(Duration::MAX).min(rules.max_age);
-            let kept = KeptDecision { decision: decision.clone(), kept_at: now, age_max };
+            let kept = KeptDecision { decision: Arc::new(decision), kept_at: now, age_max };
             (Keep::Replace(kept.clone()), Keep::Replace(kept))
         }
     }
@@ -77,7 +80,7 @@ impl KeptDecision {
     /// The answer for another call with the same values: without claims where they could
     /// overwrite what the person has just typed.
     pub fn for_same_values(&self, connector: &Connector) -> Answer {
-        match &self.decision {
+        match &*self.decision {
             Decision::Continue(_) if connector.step.overwrites_form => {
                 connector.answer(&Decision::Continue(ReturnedClaims::default()))
             }
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn the_own_rules_bound_what_another_replica_keeps() {
         let now = start();
-        let decision = Decision::Continue(ReturnedClaims::default());
+        let decision = Arc::new(Decision::Continue(ReturnedClaims::default()));
         let kept = KeptDecision { decision, kept_at: now, age_max: ms(60_000) };
         let bounded = kept.clone().at_most(ms(5_000));
         assert!(bounded.is_fresh(now + ms(4_999)) && !bounded.is_fresh(now + ms(5_000)));

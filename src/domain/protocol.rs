@@ -5,7 +5,7 @@ mod b2c;
 mod b2c_policy;
 mod entra;
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -62,7 +62,7 @@ impl Protocol {
         let body = Object::parse(body).map_err(|_| "the body is not a JSON object")?;
         let decision = (self.read)(status, &body)?;
         match step.nearest(&decision) {
-            Some(nearest) if nearest == decision => Ok(decision),
+            Some(nearest) if *nearest == decision => Ok(decision),
             Some(_) | None => Err("the step has no such answer"),
         }
     }
@@ -95,13 +95,15 @@ pub enum Expresses {
 impl Step {
     /// The decision itself, or the nearest one that the step has. `None` where only refusing to
     /// answer keeps the person from going on.
-    pub fn nearest(&self, decision: &Decision) -> Option<Decision> {
+    pub fn nearest<'a>(&self, decision: &'a Decision) -> Option<Cow<'a, Decision>> {
         match (decision, self.expresses) {
             (Decision::Continue(_), _)
             | (_, Expresses::Everything)
-            | (Decision::ShowBlockPage(_), Expresses::NoValidationError) => Some(decision.clone()),
+            | (Decision::ShowBlockPage(_), Expresses::NoValidationError) => {
+                Some(Cow::Borrowed(decision))
+            }
             (Decision::ValidationError(message), Expresses::NoValidationError) => {
-                Some(Decision::ShowBlockPage(message.clone()))
+                Some(Cow::Owned(Decision::ShowBlockPage(message.clone())))
             }
             (
                 Decision::ShowBlockPage(_) | Decision::ValidationError(_),

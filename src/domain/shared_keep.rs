@@ -1,6 +1,9 @@
 //! What a replica tells the others about its cached decisions, and how that is written down.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +61,7 @@ impl SharedKeep {
             Keep::Drop => None,
             Keep::Replace(KeptDecision { decision, age_max, .. }) => Some(WrittenKept {
                 age_max_ms: u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX),
-                decision: match decision {
+                decision: match &**decision {
                     Decision::Continue(claims) => {
                         WrittenDecision::Continue(format!("{{{}}}", claims.members()))
                     }
@@ -90,7 +93,7 @@ impl SharedKeep {
         let Some(WrittenKept { age_max_ms, decision }) = kept else {
             return Some(Self { by, at, keep: Keep::Drop });
         };
-        let decision = match decision {
+        let decision = Arc::new(match decision {
             WrittenDecision::Continue(claims) => {
                 let claims = Object::parse(claims.as_bytes()).ok()?;
                 returned_claims(connector, &claims).ok()?.decision
@@ -98,7 +101,7 @@ impl SharedKeep {
             WrittenDecision::ShowBlockPage(message) => {
                 Decision::ShowBlockPage(UserMessage::parse(&message)?)
             }
-        };
+        });
         let age_max = Duration::from_millis(age_max_ms);
         let keep = Keep::Replace(KeptDecision { decision, kept_at: at, age_max });
         Some(Self { by, at, keep })
@@ -121,7 +124,7 @@ mod tests {
     }
 
     fn told(decision: Decision, at: Instant) -> SharedKeep {
-        let kept = KeptDecision { decision, kept_at: at, age_max: ms(60_000) };
+        let kept = KeptDecision { decision: Arc::new(decision), kept_at: at, age_max: ms(60_000) };
         SharedKeep { by: Owner(7), at, keep: Keep::Replace(kept) }
     }
 
@@ -138,7 +141,7 @@ mod tests {
             let wall = WALL.plus(ms(10_000));
             let read = SharedKeep::decode(&bytes, &connector, there, wall).unwrap();
             let Keep::Replace(kept) = &read.keep else { panic!("{read:?}") };
-            assert_eq!((read.by, &kept.decision), (Owner(7), &decision));
+            assert_eq!((read.by, &*kept.decision), (Owner(7), &decision));
             assert!(kept.is_fresh(there + ms(44_999)) && !kept.is_fresh(there + ms(45_000)));
         }
     }
@@ -157,10 +160,8 @@ mod tests {
         let mut strict = connector();
         strict.claims.returned = Some(vec!["n".to_owned()]);
         let read = SharedKeep::decode(&bytes, &strict, now, WALL).unwrap();
-        let Keep::Replace(KeptDecision { decision: Decision::Continue(claims), .. }) = read.keep
-        else {
-            panic!("{read:?}")
-        };
+        let Keep::Replace(kept) = &read.keep else { panic!("{read:?}") };
+        let Decision::Continue(claims) = &*kept.decision else { panic!("{read:?}") };
         assert_eq!(claims.members(), r#""n":1.50"#);
     }
 

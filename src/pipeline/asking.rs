@@ -191,7 +191,7 @@ impl<W: Wire> Pipeline<W> {
                 let recorded = self.record(call, lead, answer).await;
                 let (answer, counts) = recorded.ok_or(Reason::Timeout)?;
                 if counts {
-                    lane.keep(call.cache_keys, &decided.decision, reply.cache_control);
+                    lane.keep(call.cache_keys, decided.decision, reply.cache_control);
                 }
                 Ok(Outcome { answer, source: Source::Worker, reason: None })
             }
