@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
+
 use crate::domain::shared::UnixMicros;
 
 /// Now, for measuring and for deadlines.
@@ -37,8 +39,11 @@ pub async fn sleep_until(instant: Instant) {
 }
 
 /// `future`'s output, or `None` at `instant`.
-pub async fn until<F: Future>(instant: Instant, future: F) -> Option<F::Output> {
-    tokio::time::timeout_at(instant.into(), future).await.ok()
+pub fn until<F: Future>(
+    instant: Instant,
+    future: F,
+) -> impl Future<Output = Option<F::Output>> + use<F> {
+    tokio::time::timeout_at(instant.into(), future).map(Result::ok)
 }
 
 /// Calls `tick` every `period`, forever.

@@ -278,14 +278,15 @@ impl RequestSpan {
             .with_attributes(attributes);
         let span = recording.tracer.build_with_context(builder, &within(local(self.context.span)));
         let context = self.context.at(own(span.span_context()));
-        MessageSpan { context, recording: Some(span) }
+        MessageSpan { context, recording: Some(Box::new(span)) }
     }
 }
 
 /// A message to the workers, until its reply or its end. Dropped without a word, it just ends.
 pub struct MessageSpan {
     context: TraceContext,
-    recording: Option<Span>,
+    /// In a box: most messages have none, and it is large.
+    recording: Option<Box<Span>>,
 }
 
 impl MessageSpan {

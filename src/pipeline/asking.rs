@@ -2,6 +2,9 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
+use futures_util::future::OptionFuture;
+use tokio::sync::oneshot;
+
 use super::{Pipeline, Ticket};
 use crate::{
     call::Call,
@@ -11,14 +14,15 @@ use crate::{
         decision::Action,
         outcome::{Outcome, Reason, Source},
         protocol::Answer,
+        record::Round,
         reply::{self, NoDecision, Reply},
         sending::{Miss, Next, Sending, heard},
     },
     inbox::Sent,
     journal::Came,
-    memory::{Ended, Lead},
+    memory::{Ended, Lead, Led},
     metrics::MessageResult,
-    store::Counts,
+    store::{Counts, SharedCalls},
     traces::MessageSpan,
     wire::{Message, Wire},
 };
@@ -128,11 +132,15 @@ impl<W: Wire> Pipeline<W> {
         }
         call.sent(lead.attempt());
         lead.sent();
-        let another = self.decided_by_another(call, lead);
+        let another = lead.decided_by_another();
+        // In a box: it is large, and nearly all calls send one message.
+        let mut another = OptionFuture::from(
+            another.map(|here| Box::pin(self.decided_by_another(call, lead.round(), here))),
+        );
         let ending = tokio::select! {
             biased;
             ending = ending => ending,
-            answer = another => {
+            Some(answer) = &mut another => {
                 call.message_ended(span, MessageResult::Ok, None, None);
                 let (answer, _) = lead.decide(answer, clock::now());
                 return Ok(Ok(Outcome { answer, source: Source::Worker, reason: None }));
@@ -155,8 +163,12 @@ impl<W: Wire> Pipeline<W> {
     }
 
     /// The decision that an earlier message than the last brings, here or to another replica.
-    async fn decided_by_another(&self, call: &Call, lead: &Lead) -> Answer {
-        let Some(here) = lead.decided_by_another() else { return pending().await };
+    async fn decided_by_another(
+        &self,
+        call: &Call,
+        round: Round,
+        here: oneshot::Receiver<Ended>,
+    ) -> Answer {
         let here = async {
             match here.await {
                 Ok(Ended { outcome, .. }) => outcome.answer,
@@ -168,7 +180,7 @@ impl<W: Wire> Pipeline<W> {
             Some(shared) => tokio::select! {
                 biased;
                 answer = here => answer,
-                answer = shared.decided_elsewhere(call.id, lead.round()) => answer,
+                answer = shared.decided_elsewhere(call.id, round) => answer,
             },
         }
     }
@@ -188,7 +200,13 @@ impl<W: Wire> Pipeline<W> {
                 call.message_ended(span, MessageResult::Ok, Some(taken), None);
                 lane.metrics.claims_not_listed.inc_by(decided.claims_not_listed);
                 let answer = lane.connector.answer(&decided.decision);
-                let recorded = self.record(call, lead, answer).await;
+                let recorded = match (&self.shared, lead.led()) {
+                    // In a box, as the claim.
+                    (Some(shared), Some(led)) => {
+                        Box::pin(self.record(shared, led, call, lead, answer)).await
+                    }
+                    (None, _) | (_, None) => Some(lead.decide(answer, clock::now())),
+                };
                 let (answer, counts) = recorded.ok_or(Reason::Timeout)?;
                 if counts {
                     lane.keep(call.cache_keys, decided.decision, reply.cache_control);
@@ -211,16 +229,20 @@ impl<W: Wire> Pipeline<W> {
         }
     }
 
-    /// Records a decision. Returns the answer that counts, and whether it is this one: where an
+    /// Records a decision for other replicas too. Returns the answer that counts, and whether it is this one: where an
     /// earlier message may bring a decision too, the first one counts. Then it is written before
     /// it is answered, as is a ValidationError: the person may post the form again at once.
     ///
     /// Returns nothing where this process was paused, so that another may have taken the call
     /// over, and the store does not say which decision was first.
-    async fn record(&self, call: &Call, lead: &mut Lead, answer: Answer) -> Option<(Answer, bool)> {
-        let (Some(shared), Some(led)) = (&self.shared, lead.led()) else {
-            return Some(lead.decide(answer, clock::now()));
-        };
+    async fn record(
+        &self,
+        shared: &SharedCalls<W>,
+        led: Led,
+        call: &Call,
+        lead: &mut Lead,
+        answer: Answer,
+    ) -> Option<(Answer, bool)> {
         let settling = shared.decided(led, answer.clone(), false);
         let deadline = call.deadline().cut_to(self.cut());
         let counts = if deadline.has_passed(clock::now()) {
