@@ -4,8 +4,10 @@
 mod json;
 
 use std::{
-    io::{self, BufWriter},
+    io::{self, BufWriter, Write},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use tracing::{Level, Subscriber};
@@ -30,6 +32,10 @@ const LINES_MAX: usize = 8_192;
 /// How many bytes of lines that wait are written at once.
 const BATCH_BYTES: usize = 32 * 1024;
 
+/// How long the thread rests when it has written what there was. Lines that come meanwhile are
+/// written together: to wake it for each would cost more than the line.
+const BATCH_PAUSE: Duration = Duration::from_millis(10);
+
 /// Writes what is left when it is dropped.
 pub struct Logs {
     _guard: WorkerGuard,
@@ -43,7 +49,7 @@ pub fn start(settings: LogSettings, metrics: &Metrics) -> Logs {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_MAX)
-        .finish(BufWriter::with_capacity(BATCH_BYTES, io::stderr()));
+        .finish(InBatches(BufWriter::with_capacity(BATCH_BYTES, io::stderr())));
     let dropped = writer.error_counter();
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     let lines = match settings.format {
@@ -57,6 +63,21 @@ pub fn start(settings: LogSettings, metrics: &Metrics) -> Logs {
         tracing_subscriber::registry().with(lines.and_then(count).with_filter(targets)).try_init(),
     );
     Logs { _guard: guard, dropped, level: Mutex::new(settings.level), filter }
+}
+
+/// Rests after each flush, which ends a batch.
+struct InBatches<W>(W);
+
+impl<W: Write> Write for InBatches<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        thread::sleep(BATCH_PAUSE);
+        Ok(())
+    }
 }
 
 /// Which lines are written at `level`.
