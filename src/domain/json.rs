@@ -157,12 +157,11 @@ fn deeper(depth: Option<usize>) -> Result<Option<usize>, JsonFault> {
 /// `text` with its quotes. The scanner that cut it out has checked all but surrogate escapes, so
 /// a string without a backslash is its own text.
 fn string(text: &str) -> Result<Cow<'_, str>, JsonFault> {
-    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    match inner {
-        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
-        Some(_) | None => {
-            serde_json::from_str(text).map(Cow::Owned).map_err(|_| JsonFault::NotJson)
+    match (text.as_bytes(), text.get(1..text.len().saturating_sub(1))) {
+        ([b'"', inner @ .., b'"'], Some(text)) if !inner.contains(&b'\\') => {
+            Ok(Cow::Borrowed(text))
         }
+        (_, _) => serde_json::from_str(text).map(Cow::Owned).map_err(|_| JsonFault::NotJson),
     }
 }
 
