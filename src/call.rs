@@ -43,7 +43,7 @@ pub struct Call {
     /// Where decisions about it are cached.
     pub cache_keys: Option<CacheKeys>,
     /// The languages that the person asks for.
-    pub locales: Option<String>,
+    pub locales: Option<Arc<str>>,
     /// The request, as traces show it.
     pub span: RequestSpan,
     /// The request, as the playground shows it.
@@ -75,7 +75,7 @@ impl Call {
             same_call: CacheKey::same_call(id),
             same_values: CacheKey::same_values(key, connector.name.as_str(), &claims, &rules.by),
         });
-        let locales = ui_locales(&claims);
+        let locales = ui_locales(&claims).map(Arc::from);
         let missing_claim = fallback::missing_claim(connector, &claims);
         let attempt = AtomicU32::new(0);
         Ok(Self {

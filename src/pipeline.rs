@@ -39,7 +39,7 @@ struct Ticket {
     deadline: Instant,
     led: Option<Led>,
     cache_keys: Option<CacheKeys>,
-    locales: Option<String>,
+    locales: Option<Arc<str>>,
     notes: Notes,
 }
 

@@ -84,7 +84,7 @@ impl Message<'_> {
         let time_left = u64::try_from(self.time_left.as_millis()).unwrap_or(u64::MAX);
         let values: [String; HEADERS.len()] = [
             "application/json".to_owned(),
-            connector.name.to_string(),
+            connector.name.as_str().to_owned(),
             connector.step.name.to_owned(),
             connector.protocol.name.to_owned(),
             self.call_id.to_string(),

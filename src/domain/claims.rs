@@ -1,5 +1,7 @@
 //! What the bridge itself looks at in the claims that the caller posts.
 
+use std::borrow::Cow;
+
 use super::json::{Kind, Object, Value};
 
 /// Claims that name the person, in either Microsoft contract. Two requests with the same claims
@@ -23,9 +25,9 @@ pub fn name_the_person(claims: &Object<'_>, identify_by: &[String]) -> bool {
 const LOCALES_BYTES_MAX: usize = 256;
 
 /// The languages that the person's device asks for, as the caller passes them on.
-pub fn ui_locales(claims: &Object<'_>) -> Option<String> {
+pub fn ui_locales<'a>(claims: &Object<'a>) -> Option<Cow<'a, str>> {
     let locales = claims.get("ui_locales")?.as_str()?;
-    (locales.len() <= LOCALES_BYTES_MAX).then(|| locales.into_owned())
+    (locales.len() <= LOCALES_BYTES_MAX).then_some(locales)
 }
 
 fn is_empty(value: Value<'_>) -> bool {

@@ -134,9 +134,9 @@ impl fmt::Debug for UserMessage {
     }
 }
 
-/// `text` as a JSON string, with its quotes.
+/// `text` as a JSON string, with its quotes. Every text can be one.
 pub(super) fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]

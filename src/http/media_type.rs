@@ -18,13 +18,16 @@ pub(super) fn is_json_in_utf8(headers: &HeaderMap) -> bool {
 
 fn is_json(media_type: &str) -> bool {
     let mut parts = media_type.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let is_json = match essence.strip_prefix("application/") {
-        Some("json") => true,
-        Some(subtype) => subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty()),
-        None => false,
+    let (kind, subtype) =
+        parts.next().and_then(|essence| essence.split_once('/')).unwrap_or_default();
+    let syntax = match subtype.rsplit_once('+') {
+        Some(("", _)) => "",
+        Some((_, syntax)) => syntax,
+        None => subtype,
     };
-    is_json && parts.all(parameter_fits)
+    kind.eq_ignore_ascii_case("application")
+        && syntax.eq_ignore_ascii_case("json")
+        && parts.all(parameter_fits)
 }
 
 fn parameter_fits(parameter: &str) -> bool {
