@@ -45,10 +45,11 @@ pub(super) fn word(decision: &Decision) -> (u16, String) {
     let action = decision.action().name();
     match decision {
         Decision::Continue(claims) => {
-            let comma = if claims.members().is_empty() { "" } else { "," };
             let claims = claims.members();
-            let body = format!(r#"{{"version":"{VERSION}","action":"{action}"{comma}{claims}}}"#);
-            (200, body)
+            let comma = if claims.is_empty() { "" } else { "," };
+            // No longer than it must be: it is remembered.
+            let head = format!(r#"{{"version":"{VERSION}","action":"{action}""#);
+            (200, [&head, comma, claims, "}"].concat())
         }
         Decision::ShowBlockPage(message) => {
             let message = json_string(message.as_str());
