@@ -24,6 +24,10 @@ HERE = {machine: architecture for architecture, machine in MACHINES.items()}[pla
 UNPACKED_MAX = 8_000_000
 COMPRESSED_MAX = 4_000_000
 
+# From musl's memcpy for x86_64: what it does with whole words.
+#   mov %rdx,%rcx; shr $3,%rcx; rep movsq; and $7,%edx
+MUSL_MEMCPY = bytes.fromhex("4889d1 48c1e903 f348a5 83e207")
+
 CONFIG = """
 listen: 127.0.0.1:{listen}
 admin_listen: 127.0.0.1:{admin}
@@ -115,6 +119,12 @@ def programs_are_static_and_hardened(subject):
         if program.architecture != architecture:
             yield f"{architecture}: made for {program.architecture}"
         yield from (f"{architecture}: {fault}" for fault in elf.faults(program))
+
+
+def the_program_for_amd64_is_without_the_slow_memcpy(subject):
+    program = (subject.programs / "amd64/connector-bridge").read_bytes()
+    if MUSL_MEMCPY in program:
+        yield "musl's memcpy is in it"
 
 
 def no_path_of_the_machine_is_in_a_program(subject):
@@ -261,6 +271,7 @@ ALL = [
     one_layer_holds_one_program_of_the_size_allowed,
     user_entry_point_and_labels_are_right,
     programs_are_static_and_hardened,
+    the_program_for_amd64_is_without_the_slow_memcpy,
     no_path_of_the_machine_is_in_a_program,
     scanners_see_every_crate,
     arm64_runs_in_an_emulator,
