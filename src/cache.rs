@@ -19,12 +19,8 @@ use crate::domain::{
 };
 
 /// How much longer than its greatest age a decision is held, so that a lookup can tell "too old"
-/// from "never seen".
+/// from "never seen". From its last move on: one that gets an entry of its own begins anew.
 const HELD_AFTER_EXPIRY: Duration = Duration::from_secs(60);
-
-/// Of how many earlier calls with the same values the decision is kept, besides the latest: a person
-/// who corrects a form posts it a few times.
-const EARLIER_CALLS_MAX: usize = 4;
 
 /// Under what one call's decision is kept and looked up.
 #[derive(Clone, Copy, Debug)]
@@ -50,55 +46,22 @@ pub enum Lookup {
 pub struct DecisionCache {
     rules: CachedRules,
     entries: Cache<CacheKey, Entry, RandomState>,
-    /// Held while an entry is changed.
+    /// Held while one decision changes several entries.
     changing: Mutex<()>,
 }
 
-/// What is kept under one key: the values of a person, or a call without values.
-#[derive(Clone, Default)]
+/// A decision under a key. Under values, one entry can stand for two: for those values, and for the
+/// very call that it was decided for.
+#[derive(Clone)]
 struct Entry {
-    /// What was decided last.
-    newest: Option<KeptDecision>,
-    /// The call that this was decided for, where it may be used for that.
+    kept: KeptDecision,
+    /// The call that has no entry of its own.
     call: Option<CacheKey>,
-    /// What was decided for other calls with the same values.
-    earlier: Vec<(CacheKey, KeptDecision)>,
 }
 
 impl Entry {
-    fn of_call(&self, call: CacheKey) -> Option<&KeptDecision> {
-        let newest = self.newest.as_ref().filter(|_| self.call == Some(call));
-        let mut earlier = self.earlier.iter();
-        newest.or_else(|| earlier.find(|(of, _)| *of == call).map(|(_, kept)| kept))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.newest.is_none() && self.earlier.is_empty()
-    }
-
-    /// A worker has decided `call`.
-    fn change(&mut self, call: CacheKey, same_call: Keep, same_values: Keep, now: Instant) {
-        let of_call = match same_call {
-            Keep::Replace(kept) => Some(kept),
-            Keep::Drop => None,
-            Keep::Leave => self.of_call(call).cloned(),
-        };
-        if let (Some(of), Some(kept)) = (self.call.take(), &self.newest) {
-            self.earlier.push((of, kept.clone()));
-        }
-        self.earlier.retain(|(of, kept)| *of != call && kept.is_fresh(now));
-        match same_values {
-            Keep::Replace(kept) => self.newest = Some(kept),
-            Keep::Drop => self.newest = None,
-            Keep::Leave => {}
-        }
-        if of_call.is_some() && of_call == self.newest {
-            self.call = Some(call);
-        } else if let Some(kept) = of_call {
-            self.earlier.push((call, kept));
-        }
-        let too_many = self.earlier.len().saturating_sub(EARLIER_CALLS_MAX);
-        self.earlier.drain(..too_many);
+    fn new(kept: KeptDecision) -> Self {
+        Self { kept, call: None }
     }
 }
 
@@ -127,22 +90,18 @@ impl DecisionCache {
         if let Some(key) = keys.same_values {
             tell(key, &same_values);
         }
-        match keys.same_values {
-            Some(key) if !self.rules.shared => {
-                let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-                // Most people are new; to see that, this is cheaper than `get`.
-                let known = self.entries.contains_key(&key).then(|| self.entries.get(&key));
-                let mut entry = known.flatten().unwrap_or_default();
-                entry.change(keys.same_call, same_call, same_values, now);
-                match entry.is_empty() {
-                    false => self.entries.insert(key, entry),
-                    true => self.entries.invalidate(&key),
-                }
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (same_call, same_values, keys.same_values) {
+            // Other replicas change each key by itself; without them one entry does for both.
+            (Keep::Replace(kept), Keep::Replace(_), Some(values)) if !self.rules.shared => {
+                self.make_way(keys.same_call, values, now);
+                self.entries.insert(values, Entry { kept, call: Some(keys.same_call) });
+                self.entries.invalidate(&keys.same_call);
             }
-            // Other replicas change each key by itself.
-            values => {
-                if let Some(key) = values {
-                    self.apply(key, same_values);
+            (same_call, same_values, values) => {
+                if let Some(values) = values {
+                    self.part(keys.same_call, values, now);
+                    self.apply(values, same_values);
                 }
                 self.apply(keys.same_call, same_call);
             }
@@ -152,12 +111,15 @@ impl DecisionCache {
     /// The answer that an earlier decision gives at `connector`.
     pub fn look_up(&self, keys: CacheKeys, connector: &Connector, now: Instant) -> Lookup {
         let same_values = keys.same_values.and_then(|key| self.entries.get(&key));
-        let of_call = same_values.as_ref().and_then(|entry| entry.of_call(keys.same_call).cloned());
-        let same_call = of_call.or_else(|| self.entries.get(&keys.same_call)?.newest);
-        let same_values = same_values.and_then(|entry| entry.newest);
+        let of_call = same_values.as_ref().filter(|entry| entry.call == Some(keys.same_call));
+        let same_call = of_call.cloned().or_else(|| self.entries.get(&keys.same_call));
+        if let Some(entry) = same_call.as_ref().filter(|entry| entry.kept.is_fresh(now)) {
+            return Lookup::Hit(entry.kept.for_same_call(connector));
+        }
         match (same_call, same_values) {
-            (Some(kept), _) if kept.is_fresh(now) => Lookup::Hit(kept.for_same_call(connector)),
-            (_, Some(kept)) if kept.is_fresh(now) => Lookup::Hit(kept.for_same_values(connector)),
+            (_, Some(Entry { kept, .. })) if kept.is_fresh(now) => {
+                Lookup::Hit(kept.for_same_values(connector))
+            }
             (None, None) => Lookup::Miss,
             (_, _) => Lookup::Expired,
         }
@@ -177,8 +139,7 @@ impl DecisionCache {
     /// Another replica has changed a key, by what was decided at `at`. What was decided later
     /// counts.
     pub fn take_over(&self, key: CacheKey, keep: Keep, at: Instant) {
-        let kept = self.entries.get(&key).and_then(|entry| entry.newest);
-        if kept.is_some_and(|kept| kept.is_later_than(at)) {
+        if self.entries.get(&key).is_some_and(|entry| entry.kept.is_later_than(at)) {
             return;
         }
         self.apply(
@@ -190,11 +151,32 @@ impl DecisionCache {
         );
     }
 
+    /// The entry under `values` is about to be replaced by a decision for `call`. Another call that
+    /// it stands for gets an entry of its own.
+    fn make_way(&self, call: CacheKey, values: CacheKey, now: Instant) {
+        // For a new person, who is the usual one, this is all. Unlike `get` it counts as no use.
+        if !self.entries.contains_key(&values) {
+            return;
+        }
+        if let Some(Entry { kept, call: Some(other) }) = self.entries.get(&values)
+            && other != call
+            && kept.is_fresh(now)
+        {
+            self.entries.insert(other, Entry::new(kept));
+        }
+    }
+
+    /// From now on the entry under `values` stands for no call, and `call` has no entry through it.
+    fn part(&self, call: CacheKey, values: CacheKey, now: Instant) {
+        self.make_way(call, values, now);
+        if let Some(Entry { kept, call: Some(_) }) = self.entries.get(&values) {
+            self.entries.insert(values, Entry::new(kept));
+        }
+    }
+
     fn apply(&self, key: CacheKey, keep: Keep) {
         match keep {
-            Keep::Replace(kept) => {
-                self.entries.insert(key, Entry { newest: Some(kept), ..Entry::default() });
-            }
+            Keep::Replace(kept) => self.entries.insert(key, Entry::new(kept)),
             Keep::Drop => self.entries.invalidate(&key),
             Keep::Leave => {}
         }

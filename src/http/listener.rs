@@ -200,8 +200,6 @@ async fn connection<C, S, F, B>(
         .timer(TokioTimer::new())
         .header_read_timeout(terms.read_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        // A small answer is copied behind its head for less than it takes the system to join them.
-        .writev(false)
         .serve_connection(tracked, service);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -132,15 +132,14 @@ impl<W: Wire> Pipeline<W> {
         }
         call.sent(lead.attempt());
         lead.sent();
-        let another = lead.decided_by_another();
-        // In a box: it is large, and nearly all calls send one message.
-        let mut another = OptionFuture::from(
-            another.map(|here| Box::pin(self.decided_by_another(call, lead.round(), here))),
-        );
+        let another = lead.decided_by_another().map(|here| {
+            // In a box: it is large, and nearly all calls send one message.
+            Box::pin(self.decided_by_another(call, lead.round(), here))
+        });
         let ending = tokio::select! {
             biased;
             ending = ending => ending,
-            Some(answer) = &mut another => {
+            Some(answer) = OptionFuture::from(another) => {
                 call.message_ended(span, MessageResult::Ok, None, None);
                 let (answer, _) = lead.decide(answer, clock::now());
                 return Ok(Ok(Outcome { answer, source: Source::Worker, reason: None }));
@@ -229,9 +228,10 @@ impl<W: Wire> Pipeline<W> {
         }
     }
 
-    /// Records a decision for other replicas too. Returns the answer that counts, and whether it is this one: where an
-    /// earlier message may bring a decision too, the first one counts. Then it is written before
-    /// it is answered, as is a ValidationError: the person may post the form again at once.
+    /// Records a decision for other replicas too. Returns the answer that counts, and whether it is
+    /// this one: where an earlier message may bring a decision too, the first one counts. Then it is
+    /// written before it is answered, as is a ValidationError: the person may post the form again
+    /// at once.
     ///
     /// Returns nothing where this process was paused, so that another may have taken the call
     /// over, and the store does not say which decision was first.

@@ -47,7 +47,7 @@ pub(super) fn word(decision: &Decision) -> (u16, String) {
         Decision::Continue(claims) => {
             let claims = claims.members();
             let comma = if claims.is_empty() { "" } else { "," };
-            // No longer than it must be: it is remembered.
+            // In no more room than it takes: it is remembered.
             let head = format!(r#"{{"version":"{VERSION}","action":"{action}""#);
             (200, [&head, comma, claims, "}"].concat())
         }
