@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from checking import Fault, free_ports, listens, until  # noqa: E402: only now it can be found
+from checking import Fault, answers, free_ports, listens, until  # noqa: E402: only now it can be found
 
 
 class Program:

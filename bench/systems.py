@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 
-from process import Program, free_ports, until
+from process import Program, answers, free_ports, until
 from stage import HERE, Stage, Tools
 
 USER, PASSWORD = "entra", "bench-password"
@@ -72,6 +72,8 @@ def metrics(bridge: Program) -> dict[str, float]:
 
 def wait_for_store(bridge: Program) -> None:
     """Until the shared store can be used, which a cluster of servers takes seconds for."""
+    # The port for callers is opened before this one.
+    answers(f"http://127.0.0.1:{bridge.admin}/livez")
     until("the store can be used", lambda: metrics(bridge).get("connector_bridge_store_available"))
 
 
