@@ -39,10 +39,7 @@ pub async fn sleep_until(instant: Instant) {
 }
 
 /// `future`'s output, or `None` at `instant`.
-pub fn until<F: Future>(
-    instant: Instant,
-    future: F,
-) -> impl Future<Output = Option<F::Output>> + use<F> {
+pub fn until<F: Future>(instant: Instant, future: F) -> impl Future<Output = Option<F::Output>> {
     tokio::time::timeout_at(instant.into(), future).map(Result::ok)
 }
 
