@@ -4,8 +4,8 @@
 mod answers;
 
 use std::{
-    collections::BTreeMap,
-    str,
+    collections::BTreeSet,
+    fmt, str,
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use connector_bridge::{
             forwarded,
         },
         fallback::{default_answer, missing_claim},
-        json::{JsonFault, Kind, Object, Value},
+        json::{DEPTH_MAX, JsonFault, Kind, Members, Object, Value},
         kept::{Keep, keep},
         reply::{self, CacheControl, Reply},
         seal::SealKeys,
@@ -33,7 +33,10 @@ use connector_bridge::{
     },
 };
 use data_encoding::BASE64;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 
 use self::answers::{CONNECTORS, expect_default, expect_kept, expect_valid, expect_worded};
 
@@ -115,14 +118,19 @@ fn is_right_query(query: &str) -> bool {
 /// the same call however it is written.
 pub fn call(data: &[u8]) {
     let read = Object::parse(data);
-    match (&read, serde_json::from_slice::<BTreeMap<String, Other>>(data)) {
-        (Ok(claims), Ok(other)) => assert!(is_same_object(claims, &other)),
+    match (&read, serde_json::from_slice::<OtherMembers>(data)) {
+        (Ok(claims), Ok(other)) => {
+            assert!(is_same_object(claims.members(), &other));
+            assert_eq!((other.has_twice(), other.depth() <= DEPTH_MAX), (false, true));
+        }
         // Numbers are not converted here, so that none is too large.
         (Ok(_), Err(fault)) => {
             assert!(fault.to_string().contains("number out of range"), "{fault}");
         }
-        (Err(JsonFault::KeyTwice | JsonFault::TooDeep), _) | (Err(_), Err(_)) => {}
-        (Err(fault), Ok(_)) => panic!("{fault}"),
+        (Err(JsonFault::KeyTwice), Ok(other)) => assert!(other.has_twice()),
+        (Err(JsonFault::TooDeep), Ok(other)) => assert!(other.depth() > DEPTH_MAX),
+        (Err(fault @ (JsonFault::NotJson | JsonFault::NotObject)), Ok(_)) => panic!("{fault}"),
+        (Err(_), Err(_)) => {}
     }
     let Ok(claims) = read else { return };
     let id_of = |claims: &Object<'_>| CallId::of(&HashKey::public(), "c", claims);
@@ -164,13 +172,72 @@ enum Other {
     Number(#[allow(dead_code, reason = "how others read numbers does not matter")] f64),
     String(String),
     Array(Vec<Other>),
-    Object(BTreeMap<String, Other>),
+    Object(OtherMembers),
 }
 
-fn is_same_object(object: &Object<'_>, other: &BTreeMap<String, Other>) -> bool {
-    let mut members = object.members();
-    object.members().count() == other.len()
-        && members.all(|(name, value)| other.get(name).is_some_and(|other| is_same(value, other)))
+impl Other {
+    fn has_twice(&self) -> bool {
+        match self {
+            Other::Null(()) | Other::Boolean(_) | Other::Number(_) | Other::String(_) => false,
+            Other::Array(items) => items.iter().any(Other::has_twice),
+            Other::Object(members) => members.has_twice(),
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Other::Null(()) | Other::Boolean(_) | Other::Number(_) | Other::String(_) => 0,
+            Other::Array(items) => 1 + items.iter().map(Other::depth).max().unwrap_or(0),
+            Other::Object(members) => members.depth(),
+        }
+    }
+}
+
+/// The members of an object as they come, also those that come twice.
+struct OtherMembers(Vec<(String, Other)>);
+
+impl OtherMembers {
+    fn has_twice(&self) -> bool {
+        let names: BTreeSet<&String> = self.0.iter().map(|(name, _)| name).collect();
+        names.len() < self.0.len() || self.0.iter().any(|(_, value)| value.has_twice())
+    }
+
+    fn depth(&self) -> usize {
+        1 + self.0.iter().map(|(_, value)| value.depth()).max().unwrap_or(0)
+    }
+}
+
+impl<'de> Deserialize<'de> for OtherMembers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsTheyCome;
+
+        impl<'de> Visitor<'de> for AsTheyCome {
+            type Value = OtherMembers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(OtherMembers(members))
+            }
+        }
+
+        deserializer.deserialize_map(AsTheyCome)
+    }
+}
+
+fn is_same_object(members: Members<'_>, other: &OtherMembers) -> bool {
+    let mut others: Vec<_> = other.0.iter().collect();
+    others.sort_by(|(one, _), (other, _)| one.cmp(other));
+    members.clone().count() == others.len()
+        && members
+            .zip(others)
+            .all(|((name, value), (other, as_other))| name == other && is_same(value, as_other))
 }
 
 /// Whether both see the same, but for the values of numbers.
@@ -178,12 +245,13 @@ fn is_same(value: Value<'_>, other: &Other) -> bool {
     match (value.kind(), other) {
         (Kind::Null, Other::Null(())) | (Kind::Number(_), Other::Number(_)) => true,
         (Kind::Boolean, Other::Boolean(other)) => value.text() == other.to_string(),
-        (Kind::String(text), Other::String(other)) => text == *other,
+        (Kind::String(text), Other::String(other)) => text.unescaped() == *other,
         (Kind::Array(items), Other::Array(others)) => {
-            let mut pairs = items.iter().zip(others);
-            items.len() == others.len() && pairs.all(|(item, other)| is_same(*item, other))
+            assert_eq!(items.is_empty(), others.is_empty());
+            items.clone().count() == others.len()
+                && items.zip(others).all(|(item, other)| is_same(item, other))
         }
-        (Kind::Object(object), Other::Object(other)) => is_same_object(&object, other),
+        (Kind::Object(members), Other::Object(other)) => is_same_object(members, other),
         (_, _) => false,
     }
 }

@@ -8,10 +8,14 @@ use std::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 
-use super::json::{Kind, Object, Value};
+use super::json::{Items, Kind, Members, Object, Text, Value};
 
 /// Room for the parts of a sign-up's claims.
 const PARTS_BYTES: usize = 1024;
+
+/// From so many bytes on, the parts are hashed before there are more: a part takes up to nine times
+/// the room of what it stands for.
+const PARTS_BYTES_MAX: usize = 32 * 1024;
 
 /// The key of the hash. Without a secret key the call ids are still equal on every replica, but
 /// whoever sees one can find the claims behind it by trying.
@@ -41,7 +45,7 @@ impl CallId {
     /// The id of the call that `claims` at `connector` are.
     pub fn of(key: &HashKey, connector: &str, claims: &Object<'_>) -> Self {
         let mut hash = Canonical::new(key, "call", connector);
-        hash.object(claims);
+        hash.members(claims.members());
         Self(hash.finish())
     }
 }
@@ -110,54 +114,105 @@ impl FromStr for CacheKey {
 pub struct NotAKey;
 
 /// Every part goes in with its kind and its length, so that no two different inputs are written
-/// the same. All are hashed at once: a hash takes long over many small parts.
+/// the same. Many are hashed at once: a hash takes long over many small parts.
 struct Canonical<'a> {
     key: &'a HashKey,
+    /// What is not hashed yet.
     parts: Vec<u8>,
+    /// What is hashed already, if that is anything.
+    hashed: Option<Box<blake3::Hasher>>,
 }
 
 impl<'a> Canonical<'a> {
     fn new(key: &'a HashKey, purpose: &str, connector: &str) -> Self {
-        let mut hash = Self { key, parts: Vec::with_capacity(PARTS_BYTES) };
+        let mut hash = Self { key, parts: Vec::with_capacity(PARTS_BYTES), hashed: None };
         hash.part(b'p', purpose.as_bytes());
         hash.part(b'c', connector.as_bytes());
         hash
     }
 
     fn part(&mut self, kind: u8, bytes: &[u8]) {
-        let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_be_bytes();
-        self.parts.extend_from_slice(&[kind, a, b, c, d, e, f, g, h]);
-        self.parts.extend_from_slice(bytes);
+        self.begin(kind, bytes.len());
+        if bytes.len() < PARTS_BYTES_MAX {
+            self.parts.extend_from_slice(bytes);
+        } else {
+            self.hash_parts().update(bytes);
+        }
     }
 
-    fn object(&mut self, object: &Object<'_>) {
-        for (name, value) in object.members() {
+    fn begin(&mut self, kind: u8, length: usize) {
+        if self.parts.len() >= PARTS_BYTES_MAX {
+            self.hash_parts();
+        }
+        let [a, b, c, d, e, f, g, h] = (length as u64).to_be_bytes();
+        self.parts.extend_from_slice(&[kind, a, b, c, d, e, f, g, h]);
+    }
+
+    /// Kept out of what is done for each part.
+    #[cold]
+    fn hash_parts(&mut self) -> &mut blake3::Hasher {
+        let new = || Box::new(blake3::Hasher::new_keyed(&self.key.0));
+        let hasher = self.hashed.get_or_insert_with(new);
+        hasher.update(&self.parts);
+        self.parts.clear();
+        hasher
+    }
+
+    #[inline(never)]
+    fn members(&mut self, members: Members<'_>) {
+        for (name, value) in members {
             self.part(b'k', name.as_bytes());
             self.value(value);
         }
-        self.part(b'}', b"");
+        self.begin(b'}', 0);
     }
 
+    #[inline(never)]
+    fn items(&mut self, items: Items<'_>) {
+        for item in items {
+            self.value(item);
+        }
+        self.begin(b']', 0);
+    }
+
+    /// Inlined, since most values are no containers, and those need no call.
+    #[inline(always)]
     fn value(&mut self, value: Value<'_>) {
         match value.kind() {
             Kind::Null | Kind::Boolean => self.part(b'w', value.text().as_bytes()),
             Kind::Number(text) => self.part(b'n', text.as_bytes()),
-            Kind::String(text) => self.part(b's', text.as_bytes()),
-            Kind::Object(object) => {
-                self.part(b'{', b"");
-                self.object(&object);
+            Kind::String(text) => self.text(text),
+            Kind::Object(members) => {
+                self.begin(b'{', 0);
+                self.members(members);
             }
             Kind::Array(items) => {
-                self.part(b'[', b"");
-                items.into_iter().for_each(|item| self.value(item));
-                self.part(b']', b"");
+                self.begin(b'[', 0);
+                self.items(items);
             }
         }
     }
 
-    fn finish(self) -> [u8; 16] {
+    fn text(&mut self, text: Text<'_>) {
+        if let Some(plain) = text.plain() {
+            return self.part(b's', plain.as_bytes());
+        }
+        // The length is known only when the text is unescaped.
+        self.begin(b's', 0);
+        let from = self.parts.len();
+        text.pieces(|piece| self.parts.extend_from_slice(piece.as_bytes()));
+        let length = (self.parts.len() - from) as u64;
+        if let Some(written) = self.parts.get_mut(from - 8..from) {
+            written.copy_from_slice(&length.to_be_bytes());
+        }
+    }
+
+    fn finish(mut self) -> [u8; 16] {
         let mut half = [0; 16];
-        let whole = blake3::keyed_hash(&self.key.0, &self.parts);
+        let whole = match self.hashed {
+            None => blake3::keyed_hash(&self.key.0, &self.parts),
+            Some(_) => self.hash_parts().finalize(),
+        };
         half.iter_mut().zip(whole.as_bytes()).for_each(|(to, from)| *to = *from);
         half
     }
@@ -210,6 +265,21 @@ mod tests {
             "aca6cabf8273e309300e2596f92d484b",
             "replicas of two versions must agree"
         );
+    }
+
+    #[test]
+    fn ids_are_those_of_the_first_version_however_claims_are_nested_and_however_long() {
+        let long = [r#"{"z":[],"y":{}},"#; 5_000].concat();
+        let (plain, escaped) = ("x".repeat(40_000), "é".repeat(40_000));
+        let long = format!(r#"{{"a":"{plain}","b":"{escaped}\n","c":[{long}1]}}"#);
+        let nested = r#"{"b":[{"y":null,"x":[true,-1.50e+3,[]]},"\u00e9\n",{}],"a\ud83d\ude00":{"aaaaaaaab":1,"aaaaaaaa":2,"":"\\"}}"#;
+        for (claims, wanted) in [
+            ("{}", "2e51e0d8d6727aba679880a76f6e0667"),
+            (nested, "178492e5b2b659e87542888dc83db693"),
+            (&long, "6121e51275eb61d6f36f242b60fd0a7e"),
+        ] {
+            assert_eq!(id("c", claims).to_string(), wanted);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn name_the_person(claims: &Object<'_>, identify_by: &[String]) -> bool {
 const LOCALES_BYTES_MAX: usize = 256;
 
 /// The languages that the person's device asks for, as the caller passes them on.
-pub fn ui_locales<'a>(claims: &Object<'a>) -> Option<Cow<'a, str>> {
+pub fn ui_locales<'a>(claims: &'a Object<'_>) -> Option<Cow<'a, str>> {
     let locales = claims.get("ui_locales")?.as_str()?;
     (locales.len() <= LOCALES_BYTES_MAX).then_some(locales)
 }
@@ -36,7 +36,7 @@ fn is_empty(value: Value<'_>) -> bool {
         Kind::Boolean | Kind::Number(_) => false,
         Kind::String(text) => text.is_empty(),
         Kind::Array(items) => items.is_empty(),
-        Kind::Object(object) => object.is_empty(),
+        Kind::Object(members) => members.is_empty(),
     }
 }
 

@@ -1,16 +1,23 @@
-//! Strict reading of one JSON object, without building a tree of it.
+//! Strict reading of one JSON object, in one pass and without building a tree of it.
+//!
+//! The time that reading takes grows with the bytes, however they are nested; so does that of going
+//! through all values afterwards, since every container knows where it ends. What is kept has less
+//! than 16 times the size of the text.
 //!
 //! Two readers of the same bytes must not see two different objects, so whatever parsers disagree
 //! about is refused: a key that stands twice, an unpaired surrogate, bytes that are not UTF-8.
 //! Numbers are never converted: their text is their value.
 
-use std::{borrow::Cow, fmt};
+mod names;
+mod reader;
+mod text;
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor},
-};
+use std::{borrow::Cow, fmt, slice};
+
+use serde::{Serialize, Serializer, ser::Error};
 use serde_json::value::RawValue;
+
+pub use self::text::Text;
 
 /// The deepest nesting that is read; the object itself is level 1.
 pub const DEPTH_MAX: usize = 32;
@@ -32,15 +39,39 @@ pub enum JsonFault {
     TooDeep,
 }
 
-/// One JSON object: its members, sorted by name.
+/// One JSON object, checked at every depth.
 #[derive(Clone)]
 pub struct Object<'a> {
-    members: Vec<(Cow<'a, str>, Value<'a>)>,
+    text: &'a str,
+    /// Names that were written with escapes, as they are meant, one behind the other.
+    unescaped: String,
+    /// Of all objects; those of one object stand together, sorted by name.
+    members: Vec<Member>,
+    /// Objects and arrays in the order in which they begin. Each: where it ends in the text, and
+    /// the number of the first one behind it. For an object a second entry follows: which of the
+    /// members are its own, from and to.
+    containers: Vec<[u32; 2]>,
+}
+
+/// One member of an object.
+#[derive(Clone, Copy)]
+struct Member {
+    /// From and to, in the text or, behind its end, in what is unescaped.
+    name: [u32; 2],
+    /// From and to in the text.
+    value: [u32; 2],
+    /// The number of the value, if it is a container.
+    container: u32,
 }
 
 /// One JSON value as it was written.
 #[derive(Clone, Copy)]
-pub struct Value<'a>(&'a RawValue);
+pub struct Value<'a> {
+    whole: &'a Object<'a>,
+    from: u32,
+    to: u32,
+    container: u32,
+}
 
 /// A JSON value by its kind.
 pub enum Kind<'a> {
@@ -50,156 +81,171 @@ pub enum Kind<'a> {
     Boolean,
     /// A number, as written.
     Number(&'a str),
-    /// A string, unescaped.
-    String(Cow<'a, str>),
+    /// A string.
+    String(Text<'a>),
     /// An array.
-    Array(Vec<Value<'a>>),
+    Array(Items<'a>),
     /// An object.
-    Object(Object<'a>),
+    Object(Members<'a>),
 }
 
 impl<'a> Object<'a> {
-    /// Reads `bytes` as exactly one object and checks it at every depth.
+    /// Reads `bytes` as exactly one object and checks it at every depth. Of several faults, the
+    /// first is named.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonFault> {
         let text = std::str::from_utf8(bytes).map_err(|_| JsonFault::NotJson)?;
-        if text.trim_ascii_start().starts_with('{') {
-            return object(text, Some(1));
-        }
-        let other: &RawValue = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
-        // A string may hold an unpaired surrogate.
-        Value(other).read(Some(1)).and(Err(JsonFault::NotObject))
+        reader::read(text)
     }
 
     /// The value of the member called `name`, if there is one.
-    pub fn get(&self, name: &str) -> Option<Value<'a>> {
-        let at = self.members.binary_search_by(|(member, _)| (**member).cmp(name)).ok()?;
-        self.members.get(at).map(|(_, value)| *value)
+    pub fn get(&self, name: &str) -> Option<Value<'_>> {
+        let members = self.members_of(0);
+        let at = members.binary_search_by(|member| self.name(member).cmp(name)).ok()?;
+        members.get(at).map(|member| self.value(member.value, member.container))
     }
 
     /// The members, sorted by name.
-    pub fn members(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
-        self.members.iter().map(|(name, value)| (&**name, *value))
+    pub fn members(&self) -> Members<'_> {
+        Members { whole: self, members: self.members_of(0).iter() }
     }
 
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members().is_empty()
+    }
+
+    fn members_of(&self, container: u32) -> &[Member] {
+        let [from, to] = self.entry(container + 1);
+        self.members.get(from as usize..to as usize).unwrap_or_default()
+    }
+
+    fn name(&self, member: &Member) -> &str {
+        let [from, to] = member.name.map(|at| at as usize);
+        let end = self.text.len();
+        let name = match from.checked_sub(end) {
+            None => self.text.get(from..to),
+            Some(from) => self.unescaped.get(from..to - end),
+        };
+        name.unwrap_or_default()
+    }
+
+    fn value(&self, [from, to]: [u32; 2], container: u32) -> Value<'_> {
+        Value { whole: self, from, to, container }
+    }
+
+    fn entry(&self, container: u32) -> [u32; 2] {
+        self.containers.get(container as usize).copied().unwrap_or_default()
     }
 }
 
 impl<'a> Value<'a> {
     /// The value as it was written.
     pub fn text(self) -> &'a str {
-        self.0.get()
+        self.whole.text.get(self.from as usize..self.to as usize).unwrap_or_default()
     }
 
-    /// The value by its kind. Values of an [`Object`] were checked at every depth when it was
-    /// parsed, so that only this level is read; a fault here would read as `null`.
+    /// The value by its kind.
+    #[inline]
     pub fn kind(self) -> Kind<'a> {
-        self.read(None).unwrap_or(Kind::Null)
+        let Self { whole, from, container, .. } = self;
+        match whole.text.as_bytes().get(from as usize) {
+            Some(b'{') => {
+                Kind::Object(Members { whole, members: whole.members_of(container).iter() })
+            }
+            Some(b'[') => Kind::Array(Items { whole, at: from + 1, container: container + 1 }),
+            Some(b'"') => Kind::String(Text::within(self.text())),
+            Some(b't' | b'f') => Kind::Boolean,
+            Some(b'n') => Kind::Null,
+            Some(_) | None => Kind::Number(self.text()),
+        }
     }
 
     /// The unescaped text of a string; `None` for every other kind.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
-        self.text().starts_with('"').then(|| string(self.text()).ok()).flatten()
-    }
-
-    /// With a depth, everything inside is checked too.
-    fn read(self, depth: Option<usize>) -> Result<Kind<'a>, JsonFault> {
-        match self.text().as_bytes().first() {
-            Some(b'{') => Ok(Kind::Object(object(self.text(), depth)?)),
-            Some(b'[') => Ok(Kind::Array(array(self.text(), depth)?)),
-            Some(b'"') => Ok(Kind::String(string(self.text())?)),
-            Some(b't' | b'f') => Ok(Kind::Boolean),
-            Some(b'n') => Ok(Kind::Null),
-            Some(_) | None => Ok(Kind::Number(self.text())),
-        }
+        let text = self.text();
+        text.starts_with('"').then(|| Text::within(text).unescaped())
     }
 }
 
 /// As it was written.
 impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let raw: &RawValue = serde_json::from_str(self.text()).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
-fn object(text: &str, depth: Option<usize>) -> Result<Object<'_>, JsonFault> {
-    let depth = deeper(depth)?;
-    let Members(mut members) = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
-    if depth.is_some() {
-        members.iter().try_for_each(|(_, value)| value.read(depth).map(drop))?;
-    }
-    members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    let twice = members.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
-    if twice { Err(JsonFault::KeyTwice) } else { Ok(Object { members }) }
+/// The members of one object, sorted by name.
+#[derive(Clone)]
+pub struct Members<'a> {
+    whole: &'a Object<'a>,
+    members: slice::Iter<'a, Member>,
 }
 
-fn array(text: &str, depth: Option<usize>) -> Result<Vec<Value<'_>>, JsonFault> {
-    let depth = deeper(depth)?;
-    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| JsonFault::NotJson)?;
-    let items: Vec<_> = items.into_iter().map(Value).collect();
-    if depth.is_some() {
-        items.iter().try_for_each(|item| item.read(depth).map(drop))?;
-    }
-    Ok(items)
-}
-
-/// The depth of what is inside.
-fn deeper(depth: Option<usize>) -> Result<Option<usize>, JsonFault> {
-    match depth {
-        Some(depth) if depth > DEPTH_MAX => Err(JsonFault::TooDeep),
-        Some(depth) => Ok(Some(depth + 1)),
-        None => Ok(None),
+impl Members<'_> {
+    /// Whether there are no more.
+    pub fn is_empty(&self) -> bool {
+        self.members.as_slice().is_empty()
     }
 }
 
-/// `text` with its quotes. The scanner that cut it out has checked all but surrogate escapes, so
-/// a string without a backslash is its own text.
-fn string(text: &str) -> Result<Cow<'_, str>, JsonFault> {
-    match (text.as_bytes(), text.get(1..text.len().saturating_sub(1))) {
-        ([b'"', inner @ .., b'"'], Some(text)) if !inner.contains(&b'\\') => {
-            Ok(Cow::Borrowed(text))
-        }
-        (_, _) => serde_json::from_str(text).map(Cow::Owned).map_err(|_| JsonFault::NotJson),
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a str, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let member = self.members.next()?;
+        Some((self.whole.name(member), self.whole.value(member.value, member.container)))
+    }
+}
+
+/// The items of one array. They are found in its text; what is inside of an item is passed over.
+#[derive(Clone)]
+pub struct Items<'a> {
+    whole: &'a Object<'a>,
+    /// Behind the array's beginning, or behind the item before.
+    at: u32,
+    /// The number of the next container.
+    container: u32,
+}
+
+impl Items<'_> {
+    /// Whether there are no more.
+    pub fn is_empty(&self) -> bool {
+        self.clone().next().is_none()
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.whole.text.as_bytes().get(self.at as usize..)?;
+        let between = |byte: &u8| matches!(byte, b',' | b' ' | b'\n' | b'\t' | b'\r');
+        let skipped = rest.iter().take_while(|byte| between(byte)).count();
+        let item = rest.get(skipped..)?;
+        let (from, container) = (self.at + skipped as u32, self.container);
+        let to = match item.first()? {
+            b']' => return None,
+            b'{' | b'[' => {
+                let [end, next] = self.whole.entry(container);
+                self.container = next;
+                end
+            }
+            b'"' => from + text::quoted_len(item) as u32,
+            _ => {
+                let is_end = |byte: &u8| between(byte) || *byte == b']';
+                from + item.iter().take_while(|byte| !is_end(byte)).count() as u32
+            }
+        };
+        self.at = to;
+        Some(self.whole.value([from, to], container))
     }
 }
 
 /// Claims are personal data: how many, never which.
 impl fmt::Debug for Object<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Object({} members)", self.members.len())
-    }
-}
-
-struct Members<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
-
-/// A name that borrows where it is written without escapes (a plain `Cow` never borrows).
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(16);
-                while let Some(Name(name)) = map.next_key()? {
-                    members.push((name, Value(map.next_value()?)));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(InOrder)
+        write!(f, "Object({} members)", self.members_of(0).len())
     }
 }
 

@@ -11,7 +11,7 @@ use self::targets::TARGETS;
 
 #[allow(unreachable_pub, reason = "the fuzzer's binaries call it too")]
 #[path = "../../fuzz/src/targets.rs"]
-mod targets;
+pub(super) mod targets;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")

@@ -23,6 +23,7 @@ mod replies;
 mod retries;
 mod schemas;
 mod security;
+mod shapes;
 mod shared;
 mod shutdown;
 mod simulation;

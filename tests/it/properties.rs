@@ -16,6 +16,8 @@ use connector_bridge::{
 };
 use proptest::{collection, prelude::*};
 
+use crate::fuzz::targets;
+
 /// A JSON value that can be written in many ways.
 #[derive(Clone, Debug, PartialEq)]
 enum Json {
@@ -106,6 +108,113 @@ fn id(text: &str) -> CallId {
     CallId::of(&HashKey::public(), "c", &Object::parse(text.as_bytes()).unwrap())
 }
 
+/// The id by its definition: each part with its kind and its length, members by their names.
+fn id_by_definition(members: &[(String, Json)]) -> String {
+    let key = blake3::derive_key("connector-bridge 2026-11 call id", b"");
+    let mut parts = Vec::new();
+    part(&mut parts, 'p', "call");
+    part(&mut parts, 'c', "c");
+    members_by_definition(&mut parts, members);
+    blake3::keyed_hash(&key, &parts).to_hex()[..32].to_owned()
+}
+
+fn part(parts: &mut Vec<u8>, kind: char, text: &str) {
+    parts.push(kind as u8);
+    parts.extend((text.len() as u64).to_be_bytes());
+    parts.extend(text.as_bytes());
+}
+
+fn members_by_definition(parts: &mut Vec<u8>, members: &[(String, Json)]) {
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by_key(|(name, _)| name.as_bytes());
+    for (name, value) in members {
+        part(parts, 'k', name);
+        value_by_definition(parts, value);
+    }
+    part(parts, '}', "");
+}
+
+fn value_by_definition(parts: &mut Vec<u8>, value: &Json) {
+    match value {
+        Json::Word(word) => part(parts, 'w', word),
+        Json::Number(number) => part(parts, 'n', number),
+        Json::String(text) => part(parts, 's', text),
+        Json::Array(items) => {
+            part(parts, '[', "");
+            items.iter().for_each(|item| value_by_definition(parts, item));
+            part(parts, ']', "");
+        }
+        Json::Object(members) => {
+            part(parts, '{', "");
+            members_by_definition(parts, members);
+        }
+    }
+}
+
+/// Bytes that are nearly JSON: what texts are made of, in any order, or a text with one byte
+/// changed, left out or doubled.
+fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
+    const PIECES: [&str; 40] = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\"a\"",
+        "\"\\u0061\"",
+        "\"b\":",
+        "{\"a\":",
+        "[[[[[[[[",
+        "]]]]]]]]",
+        "\\ud83d",
+        "\\ude00",
+        "\\u00e9",
+        "\\n",
+        "\\",
+        "1",
+        "-",
+        "0",
+        "01",
+        ".5",
+        "1.",
+        "e5",
+        "E+",
+        "true",
+        "false",
+        "null",
+        "nul",
+        "NaN",
+        " ",
+        "\n",
+        "\t\r",
+        "\u{b}",
+        "\u{feff}",
+        "\0",
+        "\u{1f}",
+        "é",
+        "{}",
+    ];
+    let pieces = collection::vec(prop::sample::select(PIECES.to_vec()), 0..30)
+        .prop_map(|pieces| pieces.concat().into_bytes());
+    let object_of_pieces = collection::vec(prop::sample::select(PIECES.to_vec()), 0..8)
+        .prop_map(|pieces| format!("{{\"a\":{}}}", pieces.concat()).into_bytes());
+    let changed = (object(json()), any::<u64>(), any::<prop::sample::Index>(), any::<u8>(), 0..4)
+        .prop_map(|(members, style, at, byte, how)| {
+            let mut bytes = written(&members, style).into_bytes();
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, bytes[at]),
+                _ => {}
+            }
+            bytes
+        });
+    prop_oneof![pieces, object_of_pieces, changed]
+}
+
 fn connectors() -> Vec<Connector> {
     let steps =
         PROTOCOLS.iter().flat_map(|protocol| protocol.steps.iter().map(move |s| (protocol, s)));
@@ -152,6 +261,18 @@ proptest! {
         members in object(json()), one in any::<u64>(), other in any::<u64>()
     ) {
         prop_assert_eq!(id(&written(&members, one)), id(&written(&members, other)));
+    }
+
+    #[test]
+    fn the_id_is_what_its_definition_says(members in object(json()), style in any::<u64>()) {
+        prop_assert_eq!(id(&written(&members, style)).to_string(), id_by_definition(&members));
+    }
+
+    #[test]
+    fn another_reader_of_json_takes_and_refuses_the_same_and_sees_the_same(
+        bytes in nearly_json()
+    ) {
+        targets::call(&bytes);
     }
 
     #[test]

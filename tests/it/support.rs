@@ -10,3 +10,4 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod real;
 pub(crate) mod records;
+pub(crate) mod shapes;

@@ -20,7 +20,7 @@ enum Try {
 use Try::{Hear, Say};
 
 /// What a worker must not do.
-const TO_WORKERS: [(&str, Try); 39] = [
+const TO_WORKERS: [(&str, Try); 43] = [
     ("hear calls outside of its queue group", Hear("connectors.approve-signup.before-create")),
     ("hear calls in another group", Hear("connectors.approve-signup.before-create spies")),
     ("hear calls at another step", Hear("connectors.approve-signup.after-federation workers")),
@@ -37,6 +37,10 @@ const TO_WORKERS: [(&str, Try); 39] = [
     ("hear everything in its group", Hear("> workers")),
     ("hear every first token", Hear("*.>")),
     ("hear the system", Hear("$SYS.>")),
+    ("hear all that is asked of services", Hear("$SRV.>")),
+    ("describe itself under another name", Hear("$SRV.INFO.other")),
+    ("describe another one's copy", Hear("$SRV.STATS.other.0123456789abcdef")),
+    ("describe others in a group", Hear("$SRV.INFO.* workers")),
     ("call its own colleagues", Say("connectors.approve-signup.before-create")),
     ("call other workers", Say("connectors.other.before-create")),
     (
@@ -231,4 +235,29 @@ async fn who_does_not_say_who_they_are_does_not_connect() {
         assert_eq!(refused, Some(vec!["-ERR 'Authorization Violation'".to_owned()]), "{who}");
     }
     connect(&server, "bridge").await;
+}
+
+#[tokio::test]
+async fn a_worker_can_say_that_it_serves_others_and_cannot_hide_that_nobody_listens_there() {
+    let server = server(&permissions()).await;
+    let liar = client(&server, "worker").await;
+    let mut questions = liar.subscribe("$SRV.INFO").await.unwrap();
+    tokio::spawn(async move {
+        let lie = r#"{"id":"A","endpoints":[{"subject":"connectors.other.before-create"}]}"#;
+        while let Some(question) = questions.next().await {
+            liar.publish(question.reply.unwrap(), lie.into()).await.unwrap();
+        }
+    });
+    let bridge = replica(&server).await;
+    bridge.until_metric(r#"workers_available{connector="other"}"#, 1.0).await;
+    assert_eq!(bridge.post("other", "{}").await.source(), "default");
+    // What the alert goes by.
+    for (series, count) in [
+        (r#"nats_requests_total{connector="other",result="no_responders"}"#, 1.0),
+        (r#"nats_requests_total{connector="other",result="ok"}"#, 0.0),
+    ] {
+        assert_eq!(bridge.metric(series).await, Some(count), "{series}");
+    }
+    let fallbacks = r#"fallbacks_total{connector="other",reason="no_responders",answer="default"}"#;
+    assert_eq!(bridge.metric(fallbacks).await, Some(1.0));
 }
