@@ -2,6 +2,7 @@
 //! late ones. The rules are those of [`Record`]; here are the map, its bounds and who waits.
 
 mod lead;
+mod leases;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +12,10 @@ use std::{
 use foldhash::HashMap;
 use tokio::sync::oneshot;
 
-pub use self::lead::{Lead, Led};
+pub use self::{
+    lead::{Lead, Led, Standing},
+    leases::{Lease, Leases},
+};
 use crate::{
     clock,
     domain::{
@@ -134,7 +138,7 @@ impl Memory {
                 let memory = Some((Arc::clone(self), call));
                 // Should others end that one while it is claimed here, the next has another number.
                 let new_round = Round(self.rounds.next());
-                Begun::Lead(Lead { memory, round, new_round, unanswered, form, ..Lead::alone() })
+                Begun::Lead(Lead { memory, round, new_round, unanswered, form, standing: None })
             }
         };
         (begun, earlier)

@@ -76,7 +76,7 @@ impl Settling {
             (SharedPhase::Claimed { .. } | SharedPhase::FellBack(_), End::Decided(..)) => {
                 Settle::Write(revision, self.record())
             }
-            (SharedPhase::Claimed { owner, until }, End::FellBack(_))
+            (SharedPhase::Claimed { owner, until, .. }, End::FellBack(_))
                 if (owner, until) == self.claim =>
             {
                 Settle::Write(revision, self.record())
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn claimed_by(owner: Owner) -> SharedPhase {
-        SharedPhase::Claimed { owner, until: ENDS }
+        SharedPhase::Claimed { owner, until: ENDS, beats: true }
     }
 
     #[test]
@@ -180,7 +180,11 @@ mod tests {
         let settling = settling(End::FellBack(fallback()));
         let write = Settle::Write(REVISION, settling.record());
         assert_eq!(settling.read(seen(1, claimed_by(ME)), NOW), write);
-        let newer = SharedPhase::Claimed { owner: ME, until: UnixMicros(ENDS.0 + 1) };
+        let newer = SharedPhase::Claimed {
+            owner: ME,
+            until: UnixMicros(ENDS.0 + 1),
+            beats: true,
+        };
         for phase in [claimed_by(OTHER), newer, SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), Settle::Leave);
         }

@@ -231,7 +231,7 @@ impl History {
         let next = self.rounds.len();
         let round = *self.rounds.entry(*round).or_insert(next);
         let phase = match phase {
-            SharedPhase::Claimed { owner, until } => {
+            SharedPhase::Claimed { owner, until, .. } => {
                 Phase::Claimed { process: self.owners[&owner.0], until: from_start(until.0) }
             }
             SharedPhase::FellBack(_) => Phase::FellBack,

@@ -21,7 +21,7 @@ use connector_bridge::{
         call_id::CallId,
         connector::Subject,
         reply::{CacheControl, Reply, ServiceError},
-        shared::{Revision, UnixMicros},
+        shared::{Owner, Revision, UnixMicros},
     },
     events::Events,
     http::{Endpoint, Front, connection::Progress, peer::Peer},
@@ -114,6 +114,16 @@ impl Store for ScriptedWire {
     ) -> Result<Written, StoreFault> {
         self.live().await;
         self.store.write(call, revision, life_seconds, record, end).await
+    }
+
+    async fn beat(&self, owner: Owner, life_seconds: u64, end: Instant) -> Result<(), StoreFault> {
+        self.live().await;
+        self.store.beat(owner, life_seconds, end).await
+    }
+
+    async fn last_beat(&self, owner: Owner, end: Instant) -> Result<Revision, StoreFault> {
+        self.live().await;
+        self.store.last_beat(owner, end).await
     }
 }
 

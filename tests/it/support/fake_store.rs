@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,7 @@ use connector_bridge::{
     clock,
     domain::{
         call_id::CallId,
-        shared::{Revision, UnixMicros},
+        shared::{Owner, Revision, UnixMicros},
     },
     wire::{StoreFault, Stored, Written},
 };
@@ -44,6 +47,7 @@ pub(crate) struct FakeStore {
     server: Arc<Mutex<Server>>,
     fates: Mutex<Fates>,
     available: watch::Sender<bool>,
+    beats: AtomicU64,
     start: Instant,
 }
 
@@ -51,6 +55,7 @@ pub(crate) struct FakeStore {
 #[derive(Default)]
 struct Server {
     records: HashMap<CallId, (Stored, Instant)>,
+    beats: HashMap<Owner, (Revision, Instant)>,
     last: u64,
     watcher: Option<Watcher>,
 }
@@ -65,6 +70,7 @@ impl FakeStore {
             server: Arc::default(),
             fates: Mutex::new(Box::new(|_| Fate::Done(1))),
             available: watch::Sender::new(true),
+            beats: AtomicU64::new(0),
             start: clock::now(),
         }
     }
@@ -99,7 +105,14 @@ impl FakeStore {
 
     /// Forgets everything, as when the server starts anew.
     pub(crate) fn clear(&self) {
-        self.server.lock().unwrap().records.clear();
+        let mut server = self.server.lock().unwrap();
+        server.records.clear();
+        server.beats.clear();
+    }
+
+    /// How many beats have been written.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// How many records there are.
@@ -141,6 +154,33 @@ impl FakeStore {
             let written = UnixMicros(WALL_START).plus(clock::now() - start);
             let record = record.into();
             server.write(call, life, Stored { revision, written, record })
+        })
+        .await
+    }
+
+    pub(crate) async fn beat(
+        &self,
+        owner: Owner,
+        life_seconds: u64,
+        end: Instant,
+    ) -> Result<(), StoreFault> {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        let life = Duration::from_secs(life_seconds);
+        self.suffer(true, end, move |server| {
+            server.last += 1;
+            server.beats.insert(owner, (Revision(server.last), clock::now() + life));
+        })
+        .await
+    }
+
+    pub(crate) async fn last_beat(
+        &self,
+        owner: Owner,
+        end: Instant,
+    ) -> Result<Revision, StoreFault> {
+        self.suffer(false, end, move |server| {
+            let beat = server.beats.get(&owner).filter(|(_, ends)| clock::now() < *ends);
+            beat.map_or(Revision::NONE, |(beat, _)| *beat)
         })
         .await
     }
