@@ -75,9 +75,13 @@ impl<W: Wire> Pipeline<W> {
     /// Remembers calls in `memory`, and in `shared` for other replicas; asks workers over `wire`.
     pub fn new(wire: Arc<W>, memory: Memory, shared: Option<SharedCalls<W>>) -> Self {
         let memory = match shared.clone() {
-            Some(shared) => memory.telling(move |call, round, delivery| {
-                shared.mark(call, round, delivery);
-            }),
+            Some(shared) => {
+                let gives_back = shared.clone();
+                memory.telling(
+                    move |call, round, delivery| shared.mark(call, round, delivery),
+                    move |led| gives_back.release(led),
+                )
+            }
             None => memory,
         };
         let (inbox, cut) = (Inbox::default(), watch::Sender::new(None));

@@ -233,6 +233,14 @@ impl<S: Store> SharedCalls<S> {
         self.settling(led, End::FellBack(outcome), ends)
     }
 
+    /// The request that led a call has broken off: another replica need not wait.
+    pub fn release(&self, led: Led) {
+        // Of a lease, the last message is not counted.
+        let led = Led { unanswered: led.unanswered.saturating_sub(1), ..led };
+        let settling = self.settling(led, End::Released, clock::now() + self.0.window);
+        self.settle_behind(led.call, settling, |_| {});
+    }
+
     fn settling(&self, led: Led, end: End, ends: Instant) -> Settling {
         let Inner { store, owner, .. } = &*self.0;
         let ends = store.wall().plus(ends.saturating_duration_since(clock::now()));
@@ -270,7 +278,10 @@ impl<S: Store> SharedCalls<S> {
         then: impl FnOnce(Counts) + Send + 'static,
     ) {
         let inner = Arc::clone(&self.0);
+        // Until it is written, others are to know that its owner lives.
+        let lease = self.lease(settling.revision, clock::now());
         self.behind(StoreOperation::Record, async move {
+            let _lease = lease;
             let settled = async {
                 let mut pause = RETRY_PAUSE_MIN;
                 loop {

@@ -204,8 +204,12 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
+        let led = self.led();
         if let Some((memory, call)) = self.memory.take() {
             memory.fall_back(call, self.round, self.unanswered, None);
+            if let Some(led) = led.filter(Led::is_claimed) {
+                (memory.on_lost)(led);
+            }
         }
     }
 }

@@ -123,6 +123,13 @@ impl FakeStore {
         server.records.len()
     }
 
+    /// Writes every record otherwise that is text.
+    pub(crate) fn rewrite(&self, write: impl Fn(&str) -> String) {
+        for (stored, _) in self.server.lock().unwrap().records.values_mut() {
+            stored.record = write(std::str::from_utf8(&stored.record).unwrap()).into();
+        }
+    }
+
     /// Puts other bytes in the place of every record.
     pub(crate) fn spoil(&self, bytes: &'static [u8]) {
         let mut server = self.server.lock().unwrap();
