@@ -132,15 +132,16 @@ impl Bucket {
     }
 }
 
-/// As `storage is "file" and must be "memory"`.
+/// As `storage is file and must be memory`.
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, found, right, needs } = self;
-        let shown = |value: &Value| match value.as_u64() {
-            Some(nanos) if *name == "max_age" => {
+        let shown = |value: &Value| match (value.as_str(), value.as_u64()) {
+            (Some(text), _) => text.to_owned(),
+            (None, Some(nanos)) if *name == "max_age" => {
                 humantime::format_duration(Duration::from_nanos(nanos)).to_string()
             }
-            _ => value.to_string(),
+            (None, _) => value.to_string(),
         };
         let least = if *needs == Needs::AtLeast && *right != json!(-1) { "at least " } else { "" };
         write!(f, "{name} is {} and must be {least}{}", shown(found), shown(right))
@@ -191,10 +192,10 @@ mod tests {
     #[test]
     fn each_property_that_a_promise_needs_is_named_with_its_value_and_the_right_one() {
         let rows = [
-            ("storage", json!("file"), "storage is \"file\" and must be \"memory\""),
+            ("storage", json!("file"), "storage is file and must be memory"),
             ("subjects", json!(["a"]), "subjects is [\"a\"] and must be [\"$KV.b.>\"]"),
-            ("retention", json!("interest"), "retention is \"interest\" and must be \"limits\""),
-            ("discard", json!("old"), "discard is \"old\" and must be \"new\""),
+            ("retention", json!("interest"), "retention is interest and must be limits"),
+            ("discard", json!("old"), "discard is old and must be new"),
             ("max_age", json!(1_000_000_000), "max_age is 1s and must be at least 2m"),
             ("max_msgs", json!(5), "max_msgs is 5 and must be -1"),
             ("max_msgs_per_subject", json!(2), "max_msgs_per_subject is 2 and must be 1"),

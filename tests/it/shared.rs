@@ -720,3 +720,52 @@ async fn after_a_store_that_lost_everything_calls_go_on() {
     assert_eq!(b.post(CLAIMS).await.source, "worker");
     assert_eq!(a.post(CLAIMS).await.source, "replay", "from its own memory");
 }
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_retries_within_a_second_of_a_crash_are_all_decided_soon() {
+    const ROUNDS: u64 = 100;
+    const CALLS: u64 = 100;
+    let (mut retries, mut slowest) = (0, 0);
+    for round in 0..ROUNDS {
+        let store = Arc::new(FakeStore::new());
+        let a = Bridge::replica("", &[Worker::Silent], &store);
+        let other = || Bridge::replica("", &[Worker::SaysAfter(3_000, CONTINUE)], &store);
+        let others = [other(), other()];
+        let persons: Vec<&'static str> = (0..CALLS)
+            .map(|person| {
+                &*Box::leak(format!(r#"{{"email":"{round}-{person}@b.c"}}"#).into_boxed_str())
+            })
+            .collect();
+        // Calls are at every point between two beats, and retries at every point of a second.
+        let crash = 1_500 + round * 4;
+        let calls = persons.iter().enumerate().map(async |(number, claims)| {
+            let number = u64::try_from(number).unwrap();
+            pass(number * 13 % crash).await;
+            let hung_up = tokio::time::timeout(
+                std::time::Duration::from_millis(crash - number * 13 % crash + 1),
+                a.post(claims),
+            );
+            assert!(hung_up.await.is_err());
+            pass((number * 37 + round) % 1_000).await;
+            timed(others[usize::try_from(number % 2).unwrap()].post(claims)).await
+        });
+        let (answers, ()) = tokio::join!(futures_util::future::join_all(calls), async {
+            pass(crash).await;
+            a.kill();
+        });
+        for (heard, ms) in answers {
+            assert_eq!(heard.source, "worker", "{heard:?} after {ms} ms");
+            assert!(ms <= 3_000 + 2_500, "{ms}");
+            slowest = slowest.max(ms);
+            retries += 1;
+        }
+        let mut asked: Vec<_> = others.iter().flat_map(Bridge::got).collect();
+        assert!(asked.iter().all(|got| got.attempt == 2));
+        let mut first: Vec<_> = a.got().into_iter().map(|got| got.call_id).collect();
+        asked.sort_by(|one, other| one.call_id.cmp(&other.call_id));
+        first.sort();
+        assert!(asked.iter().map(|got| &got.call_id).eq(&first), "each once more, as itself");
+    }
+    println!("{retries} retries decided, the slowest after {slowest} ms");
+    assert_eq!(retries, ROUNDS * CALLS);
+}

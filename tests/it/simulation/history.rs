@@ -139,6 +139,10 @@ pub(crate) enum What {
         before: Option<Kept>,
         after: Kept,
     },
+    /// A beat of a process has come to the store.
+    Beat {
+        process: usize,
+    },
     /// A process has read the store.
     Read {
         process: usize,
@@ -221,6 +225,10 @@ impl History {
     /// `process` claims calls by this name.
     pub(crate) fn owner_is(&mut self, owner: Owner, process: usize) {
         self.owners.insert(owner.0, process);
+    }
+
+    pub(crate) fn process_of(&self, owner: Owner) -> usize {
+        self.owners[&owner.0]
     }
 
     pub(crate) fn kept(&mut self, record: &SharedRecord) -> Kept {
@@ -324,6 +332,7 @@ impl Display for What {
             What::Wrote { person, before, after } => {
                 write!(f, "store: person {person} = [{after}] in place of {}", there(before))
             }
+            What::Beat { process } => write!(f, "store: process {process} beats"),
             What::Read { process, person, record } => {
                 write!(f, "process {process} reads person {person} = ")?;
                 match record {

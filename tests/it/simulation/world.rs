@@ -66,6 +66,12 @@ impl World {
                 history.add(What::Wrote { person: known[&call], before, after });
             }
         });
+        let watching = Arc::clone(&history);
+        store.watch_beats(move |owner| {
+            let mut history = watching.lock().unwrap();
+            let process = history.process_of(owner);
+            history.add(What::Beat { process });
+        });
         let workers = Workers::new(Dice::new(seed, 4), plan.workers, plan.times);
         Arc::new(Self {
             store,

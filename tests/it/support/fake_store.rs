@@ -42,6 +42,9 @@ pub(crate) type Change<'a> = (CallId, Option<&'a Bytes>, &'a Bytes);
 /// Is told of every write that takes place.
 type Watcher = Box<dyn FnMut(Change<'_>) + Send>;
 
+/// Is told of every beat.
+type BeatWatcher = Box<dyn FnMut(Owner) + Send>;
+
 /// Records that several bridges share.
 pub(crate) struct FakeStore {
     server: Arc<Mutex<Server>>,
@@ -58,6 +61,7 @@ struct Server {
     beats: HashMap<Owner, (Revision, Instant)>,
     last: u64,
     watcher: Option<Watcher>,
+    beat_watcher: Option<BeatWatcher>,
 }
 
 /// What the wall clock shows when a test begins.
@@ -83,6 +87,11 @@ impl FakeStore {
     /// From now on `watcher` is told of every write that takes place.
     pub(crate) fn watch(&self, watcher: impl FnMut(Change<'_>) + Send + 'static) {
         self.server.lock().unwrap().watcher = Some(Box::new(watcher));
+    }
+
+    /// The same of every beat.
+    pub(crate) fn watch_beats(&self, watcher: impl FnMut(Owner) + Send + 'static) {
+        self.server.lock().unwrap().beat_watcher = Some(Box::new(watcher));
     }
 
     /// Whether bridges think that it is worth asking.
@@ -175,6 +184,9 @@ impl FakeStore {
         let life = Duration::from_secs(life_seconds);
         self.suffer(true, end, move |server| {
             server.last += 1;
+            if let Some(watcher) = &mut server.beat_watcher {
+                watcher(owner);
+            }
             server.beats.insert(owner, (Revision(server.last), clock::now() + life));
         })
         .await
