@@ -184,6 +184,7 @@ impl Store for Line {
 
     async fn beat(&self, owner: Owner, life_seconds: u64, end: Instant) -> Result<(), StoreFault> {
         self.gate.pass().await;
+        self.world.owner_is(owner, self.process);
         let beat = self.world.store.beat(owner, life_seconds, end);
         self.operate(end, beat).await
     }

@@ -13,6 +13,7 @@ use connector_bridge::{
     domain::{
         call_id::{CallId, HashKey},
         json::Object,
+        shared::Owner,
     },
     inbox::Arrival,
     wire::Message,
@@ -132,6 +133,11 @@ impl World {
     /// What a record says.
     pub(crate) fn kept(&self, record: &[u8]) -> Option<Kept> {
         Some(self.history().kept(&opened(record)?))
+    }
+
+    /// `process` leases calls by this name.
+    pub(crate) fn owner_is(&self, owner: Owner, process: usize) {
+        self.history().owner_is(owner, process);
     }
 
     /// What a record says that `process` writes.
