@@ -14,6 +14,7 @@ pub mod event;
 pub mod fallback;
 pub mod json;
 pub mod kept;
+pub mod lease;
 pub mod message;
 pub mod outcome;
 pub mod problem;

@@ -2,6 +2,7 @@
 //! late ones. The rules are those of [`Record`]; here are the map, its bounds and who waits.
 
 mod lead;
+mod leases;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +12,10 @@ use std::{
 use foldhash::HashMap;
 use tokio::sync::oneshot;
 
-pub use self::lead::{Lead, Led};
+pub use self::{
+    lead::{Lead, Led, Standing},
+    leases::{Lease, Leases},
+};
 use crate::{
     clock,
     domain::{
@@ -34,10 +38,14 @@ pub struct Memory {
     window: Duration,
     entries_max: usize,
     on_form: OnForm,
+    on_lost: OnLost,
 }
 
 /// Is told whether a ValidationError was delivered.
 type OnForm = Box<dyn Fn(CallId, Round, Delivery) + Send + Sync>;
+
+/// Is told of a request that led a call and broke off.
+type OnLost = Box<dyn Fn(Led) + Send + Sync>;
 
 struct State {
     /// In boxes: a map that grows moves what it holds.
@@ -81,15 +89,18 @@ impl Memory {
             window,
             entries_max,
             on_form: Box::new(|_, _, _| {}),
+            on_lost: Box::new(|_| {}),
         }
     }
 
-    /// The same, which also says of every ValidationError whether it was delivered.
+    /// The same, which also says of every ValidationError whether it was delivered, and of every
+    /// request that led a call if it broke off.
     pub fn telling(
         self,
         on_form: impl Fn(CallId, Round, Delivery) + Send + Sync + 'static,
+        on_lost: impl Fn(Led) + Send + Sync + 'static,
     ) -> Self {
-        Self { on_form: Box::new(on_form), ..self }
+        Self { on_form: Box::new(on_form), on_lost: Box::new(on_lost), ..self }
     }
 
     /// How long a call is remembered.
@@ -134,7 +145,7 @@ impl Memory {
                 let memory = Some((Arc::clone(self), call));
                 // Should others end that one while it is claimed here, the next has another number.
                 let new_round = Round(self.rounds.next());
-                Begun::Lead(Lead { memory, round, new_round, unanswered, form, ..Lead::alone() })
+                Begun::Lead(Lead { memory, round, new_round, unanswered, form, standing: None })
             }
         };
         (begun, earlier)

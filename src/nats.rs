@@ -13,6 +13,7 @@ mod link;
 mod requests;
 mod rights;
 mod store;
+mod stream;
 
 use std::{
     hash::{BuildHasher, RandomState},

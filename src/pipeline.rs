@@ -14,7 +14,7 @@ use crate::{
     call::Call,
     clock,
     domain::{
-        claiming::Claimed,
+        claiming::{Claim, Claimed},
         fallback::default_answer,
         outcome::{Outcome, Reason, Source},
         protocol::Answer,
@@ -24,9 +24,9 @@ use crate::{
     inbox::{Arrival, Inbox, Token},
     journal::{Came, Notes},
     lane::Lane,
-    memory::{Begun, Ended, Lead, Led, Memory, Receipt},
+    memory::{Begun, Ended, Lead, Led, Memory, Receipt, Standing},
     metrics::CallResult,
-    store::{Counts, SharedCalls},
+    store::{Asked, Counts, SharedCalls},
     wire::Wire,
 };
 
@@ -75,9 +75,13 @@ impl<W: Wire> Pipeline<W> {
     /// Remembers calls in `memory`, and in `shared` for other replicas; asks workers over `wire`.
     pub fn new(wire: Arc<W>, memory: Memory, shared: Option<SharedCalls<W>>) -> Self {
         let memory = match shared.clone() {
-            Some(shared) => memory.telling(move |call, round, delivery| {
-                shared.mark(call, round, delivery);
-            }),
+            Some(shared) => {
+                let gives_back = shared.clone();
+                memory.telling(
+                    move |call, round, delivery| shared.mark(call, round, delivery),
+                    move |led| gives_back.release(led),
+                )
+            }
             None => memory,
         };
         let (inbox, cut) = (Inbox::default(), watch::Sender::new(None));
@@ -91,7 +95,7 @@ impl<W: Wire> Pipeline<W> {
         }
         if !call.names_person {
             call.found(CallResult::First);
-            return Answered::alone(self.decide(call, Lead::alone()).await);
+            return Answered::alone(self.decide(call, &mut Lead::alone()).await);
         }
         let is_shared = self.shared.as_ref().is_some_and(SharedCalls::is_available);
         let (begun, earlier) =
@@ -142,51 +146,61 @@ impl<W: Wire> Pipeline<W> {
                 }
             }
         }
-        let round = lead.round();
-        Ok(Ended { round, outcome: self.decide(call, lead).await })
+        let outcome = self.decide(call, &mut lead).await;
+        Ok(Ended { round: lead.round(), outcome })
     }
 
-    /// Claims a call that is shared. Returns what another replica makes of it, if it does.
+    /// Leases a call that is shared, or looks at it again. Returns what another replica makes of
+    /// it, if it does.
     async fn claim(&self, shared: &SharedCalls<W>, call: &Call, lead: &mut Lead) -> Option<Ended> {
-        let count = |result| call.found(result);
+        // What a request is found to be counts once.
+        let is_first = lead.leased_as().is_none();
+        let count = |result| if is_first { call.found(result) };
         let limit = call.lane.connector.deadline;
-        let claimed = shared.claim(call.id, lead, call.arrived, limit);
-        let (round, outcome) = match self.until(call.deadline().instant(), claimed).await {
-            Some((Claimed::Lead { round, unanswered, claim, taken_over }, time_left)) => {
+        let asked = shared.claim(call.id, lead, call.arrived, limit);
+        let asked = self.until(call.deadline().instant(), asked).await;
+        let Some(Asked { claimed, time_left, at }) = asked else {
+            let outcome = self.fallback(call, self.end_of_waiting(call));
+            count(CallResult::Joined);
+            return Some(Ended { round: lead.round(), outcome: lead.fall_back(outcome) });
+        };
+        let standing = |claim: Claim| {
+            let lease = shared.lease(claim.revision, at);
+            Some(Standing { claim, lease, time_left })
+        };
+        match claimed {
+            Claimed::Lead { round, unanswered, claim, taken_over } => {
                 count(if taken_over { CallResult::TakenOver } else { CallResult::First });
-                lead.go_on_in(round, unanswered, Some((claim, time_left)));
-                return None;
+                lead.go_on_in(round, unanswered, standing(claim));
+                None
             }
-            Some((Claimed::Unsure { round, unanswered, claim }, time_left)) => {
+            Claimed::Unsure { round, unanswered, claim } => {
                 let ends = clock::now() + self.memory.window();
                 if let Some(ended) = lead.replay_form(ends) {
                     count(CallResult::Replayed);
                     return Some(ended);
                 }
                 count(CallResult::First);
-                lead.go_on_in(round, unanswered, Some((claim, time_left)));
-                return None;
+                lead.go_on_in(round, unanswered, standing(claim));
+                None
             }
-            Some((Claimed::Replay(round, decided, ends), _)) => {
+            Claimed::Replay(round, decided, ends) => {
                 count(CallResult::Replayed);
                 let answer = decided.answer.clone();
                 let outcome = Outcome { answer, source: Source::Replay, reason: None };
-                return Some(lead.learn(decided, shared.instant(ends), Ended { round, outcome }));
+                Some(lead.learn(decided, shared.instant(ends), Ended { round, outcome }))
             }
-            Some((Claimed::Joined { round, outcome, unanswered, ends }, _)) => {
+            Claimed::Joined { round, outcome, unanswered, ends } => {
                 lead.go_on_in(round, unanswered, None);
+                count(CallResult::Joined);
                 if outcome.reason.is_none() {
-                    count(CallResult::Joined);
                     let decided = Recorded::new(outcome.answer.clone());
                     let ended = Ended { round, outcome };
                     return Some(lead.learn(decided, shared.instant(ends), ended));
                 }
-                (round, outcome)
+                Some(Ended { round, outcome: lead.fall_back(outcome) })
             }
-            None => (lead.round(), self.fallback(call, self.end_of_waiting(call))),
-        };
-        count(CallResult::Joined);
-        Some(Ended { round, outcome: lead.fall_back(outcome) })
+        }
     }
 
     /// Why a request that waited for another got nothing.

@@ -5,6 +5,7 @@
 //! after its time; what could not be written is tried again behind the answer.
 
 mod operations;
+mod owners;
 
 use std::{
     sync::Arc,
@@ -13,11 +14,12 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Semaphore};
 
+use self::owners::Owners;
 use crate::{
     clock,
     domain::{
         call_id::CallId,
-        claiming::{Claimant, Claimed, Claiming, Pauses, Step},
+        claiming::{Claimed, Claiming, Pauses, Step},
         deadline::Deadline,
         outcome::Outcome,
         protocol::Answer,
@@ -26,7 +28,7 @@ use crate::{
         settling::{End, Settling},
         shared::{CLAIM_MARGIN, Delivery, Owner, Revision, SharedPhase, SharedRecord, UnixMicros},
     },
-    memory::{Lead, Led},
+    memory::{Lead, Lease, Leases, Led},
     metrics::{Metrics, StoreOperation, StoreResult},
     random::Random,
     secrets::Live,
@@ -70,12 +72,24 @@ impl Counts {
     }
 }
 
+/// What the store has said when a call was to be leased.
+pub struct Asked {
+    /// What is to be done.
+    pub claimed: Claimed,
+    /// What is left of the time that the store may cost the call.
+    pub time_left: Duration,
+    /// When the store was asked: no later than the lease was written.
+    pub at: Instant,
+}
+
 /// The calls of all replicas.
 pub struct SharedCalls<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
     store: Arc<S>,
     owner: Owner,
+    leases: Arc<Leases>,
+    owners: Owners,
     window: Duration,
     keys: Arc<Live<SealKeys>>,
     random: Random,
@@ -105,6 +119,8 @@ impl<S: Store> SharedCalls<S> {
         Self(Arc::new(Inner {
             store,
             owner: Owner(random.next()),
+            leases: Arc::default(),
+            owners: Owners::default(),
             window,
             keys,
             random,
@@ -125,43 +141,50 @@ impl<S: Store> SharedCalls<S> {
         clock::now() + wall.since(self.0.store.wall())
     }
 
-    /// Claims a call that `lead` leads here, which came at `arrived` and has `limit`. Waits for
-    /// another replica that has claimed it, however long that takes. Returns also what is left of
-    /// the time that the store may cost.
+    /// A lease of this process, `asked` for then. Without a revision it is not known whether the
+    /// store has taken it.
+    pub fn lease(&self, revision: Revision, asked: Instant) -> Lease {
+        let (lease, is_first) = self.0.leases.add(asked, revision != Revision::NONE);
+        if is_first {
+            self.0.runtime.spawn(Arc::clone(&self.0).beat());
+        }
+        lease
+    }
+
+    /// Leases a call that `lead` leads here, which came at `arrived` and has `limit`; or looks at
+    /// it again, where it was leased and that may be over. Waits for another replica that has it,
+    /// however long that takes.
     pub async fn claim(
         &self,
         call: CallId,
         lead: &Lead,
         arrived: Instant,
         limit: Duration,
-    ) -> (Claimed, Duration) {
-        let inner = &self.0;
-        let (now, wall) = (clock::now(), inner.store.wall());
+    ) -> Asked {
+        let (inner, mut now) = (&self.0, clock::now());
         let deadline = Deadline::of(arrived, limit);
-        let claimant = Claimant {
-            owner: inner.owner,
-            round: lead.round(),
-            new_round: lead.new_round(),
-            unanswered: lead.unanswered(),
-            over: lead.over(),
-            arrived: wall.minus(now.saturating_duration_since(arrived)),
-            until: wall.plus((arrived + limit + CLAIM_MARGIN).saturating_duration_since(now)),
-            ends: wall.plus((arrived + inner.window).saturating_duration_since(now)),
-        };
-        let (mut claiming, mut step) = Claiming::start(claimant);
+        let (mut claiming, mut step) = Claiming::start(inner.claimant(lead, arrived, limit, now));
         let time = |now| deadline.left(now).div_f64(4.0).min(CALL_TIME_MAX);
         let mut end = now + time(now);
         let operation = StoreOperation::Claim;
+        // With a connection that has just returned the store takes a moment to be found. Another
+        // may have the call by now, so that moment is waited for.
+        if lead.leased_as().is_some() && !self.is_available() {
+            clock::until(end, inner.store.available()).await;
+            now = clock::now();
+        }
         if !self.is_available() {
             inner.metrics.store_operation(operation, StoreResult::Unavailable);
-            return (claiming.give_up(), Duration::ZERO);
+            return Asked { claimed: claiming.give_up(), time_left: Duration::ZERO, at: now };
         }
+        let mut at = now;
         loop {
             step = match step {
                 Step::Done(claimed) => {
-                    return (claimed, end.saturating_duration_since(clock::now()));
+                    return Asked { claimed, time_left: end.saturating_duration_since(now), at };
                 }
                 Step::Write(revision, record) => {
+                    at = now;
                     match inner.write(operation, call, revision, &record, end).await {
                         Ok(Written::As(revision)) => claiming.wrote(revision),
                         Ok(Written::Conflict) => claiming.lost(),
@@ -175,21 +198,25 @@ impl<S: Store> SharedCalls<S> {
                     Err(_) => break,
                 },
                 Step::Pause(pause) => {
-                    clock::sleep_until((clock::now() + pause).min(end)).await;
+                    clock::sleep_until((now + pause).min(end)).await;
                     Step::Read
                 }
-                Step::Join(pause) => {
-                    clock::sleep_until(clock::now() + pause).await;
+                Step::Join { pause, owner } => {
+                    clock::sleep_until(now + pause).await;
+                    if let Some(owner) = owner {
+                        claiming.looked_at(inner.watch(owner).await, clock::now());
+                    }
                     // Waiting for another replica is not the store's time.
                     end = clock::now() + time(clock::now());
                     Step::Read
                 }
             };
-            if clock::now() >= end && !matches!(step, Step::Done(_) | Step::Join(_)) {
+            now = clock::now();
+            if now >= end && !matches!(step, Step::Done(_) | Step::Join { .. }) {
                 break;
             }
         }
-        (claiming.give_up(), Duration::ZERO)
+        Asked { claimed: claiming.give_up(), time_left: Duration::ZERO, at: clock::now() }
     }
 
     /// A decision about a call that is led here, as it is to be written. One that is late was
@@ -204,6 +231,14 @@ impl<S: Store> SharedCalls<S> {
     pub fn fell_back(&self, led: Led, outcome: Outcome, arrived: Instant) -> Settling {
         let ends = (arrived + self.0.window).max(clock::now() + CLAIM_MARGIN);
         self.settling(led, End::FellBack(outcome), ends)
+    }
+
+    /// The request that led a call has broken off: another replica need not wait.
+    pub fn release(&self, led: Led) {
+        // Of a lease, the last message is not counted.
+        let led = Led { unanswered: led.unanswered.saturating_sub(1), ..led };
+        let settling = self.settling(led, End::Released, clock::now() + self.0.window);
+        self.settle_behind(led.call, settling, |_| {});
     }
 
     fn settling(&self, led: Led, end: End, ends: Instant) -> Settling {
@@ -243,7 +278,10 @@ impl<S: Store> SharedCalls<S> {
         then: impl FnOnce(Counts) + Send + 'static,
     ) {
         let inner = Arc::clone(&self.0);
+        // Until it is written, others are to know that its owner lives.
+        let lease = self.lease(settling.revision, clock::now());
         self.behind(StoreOperation::Record, async move {
+            let _lease = lease;
             let settled = async {
                 let mut pause = RETRY_PAUSE_MIN;
                 loop {

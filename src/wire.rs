@@ -12,7 +12,7 @@ use crate::{
     domain::{
         call_id::CallId,
         connector::{Connector, Subject},
-        shared::{Revision, UnixMicros},
+        shared::{Owner, Revision, UnixMicros},
         trace_context::TraceContext,
     },
     inbox::Token,
@@ -131,6 +131,23 @@ pub trait Store: Send + Sync + 'static {
         record: Vec<u8>,
         end: Instant,
     ) -> impl Future<Output = Result<Written, StoreFault>> + Send;
+
+    /// Writes a beat of `owner` in place of its last one, until `end` at the longest. It may be
+    /// forgotten after `life_seconds`.
+    fn beat(
+        &self,
+        owner: Owner,
+        life_seconds: u64,
+        end: Instant,
+    ) -> impl Future<Output = Result<(), StoreFault>> + Send;
+
+    /// Which beat of `owner` is the last, [`Revision::NONE`] where there is none; until `end` at
+    /// the longest.
+    fn last_beat(
+        &self,
+        owner: Owner,
+        end: Instant,
+    ) -> impl Future<Output = Result<Revision, StoreFault>> + Send;
 }
 
 /// A record as it lies in the store.

@@ -1,11 +1,12 @@
-//! How a request claims its call for its replica: what to do next with the store.
+//! How a request leases its call for its replica: what to do next with the store.
 //!
 //! A write names the revision that it replaces, and fails where that is not the last. So of
-//! several replicas one claims, and an owner that was paused overwrites nothing.
+//! several replicas one has the lease, and an owner that was paused overwrites nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
+    lease::{LEASE_TIME, Quiet},
     outcome::{Outcome, Source},
     record::{Recorded, Round},
     shared::{
@@ -29,8 +30,13 @@ pub enum Step {
     Read,
     /// Another write is under way: pause so long, then read.
     Pause(Duration),
-    /// Another replica has claimed the call: wait for it so long, then read.
-    Join(Duration),
+    /// Another replica has leased the call: wait for it so long, then read.
+    Join {
+        /// For so long.
+        pause: Duration,
+        /// Where that one beats: who it is. Look first whether it still does, and say so.
+        owner: Option<Owner>,
+    },
     /// Over.
     Done(Claimed),
 }
@@ -95,6 +101,8 @@ pub struct Claimant {
     pub unanswered: u32,
     /// A round whose ValidationError is known to be delivered or replayed.
     pub over: Option<Round>,
+    /// The lease that the request has had, where it asks again because that may be over.
+    pub leased: Option<Revision>,
     /// When the request came.
     pub arrived: UnixMicros,
     /// How long the claim holds.
@@ -116,16 +124,27 @@ pub struct Claiming {
     /// The round of another replica's claim that was waited for, and its messages without a
     /// decision.
     joined: Option<(Round, u32)>,
+    /// The lease of another replica that is waited for.
+    awaited: Awaited,
     pauses: Pauses,
+}
+
+/// A lease of another replica, and what is known of its owner since it was first seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Awaited {
+    revision: Option<Revision>,
+    since: Option<Instant>,
+    quiet: Duration,
 }
 
 impl Claiming {
     /// Nothing tried yet, and the first step: most calls are new.
     pub fn start(claimant: Claimant) -> (Self, Step) {
-        let Claimant { round, unanswered, .. } = claimant;
-        let last = claimant.claim(Revision::NONE, round, unanswered, false);
-        let pauses = Pauses::default();
-        let claiming = Self { claimant, last, lost: false, has_rival: false, joined: None, pauses };
+        let Claimant { round, unanswered, leased, .. } = claimant;
+        let last = claimant.claim(leased.unwrap_or(Revision::NONE), round, unanswered, false);
+        let (joined, awaited, pauses) = (None, Awaited::default(), Pauses::default());
+        let claiming =
+            Self { claimant, last, lost: false, has_rival: false, joined, awaited, pauses };
         let step = claiming.write();
         (claiming, step)
     }
@@ -151,13 +170,21 @@ impl Claiming {
         Step::Done(claimed.clone())
     }
 
+    /// What has been seen of the owner that [`Step::Join`] names, by `now`.
+    pub fn looked_at(&mut self, quiet: Option<Quiet>, now: Instant) {
+        let since = *self.awaited.since.get_or_insert(now);
+        if let Some(quiet) = quiet {
+            self.awaited.quiet = quiet.after(since);
+        }
+    }
+
     /// What was read.
     pub fn read(&mut self, seen: Seen, now: UnixMicros) -> Step {
         let (revision, written) = (seen.revision, seen.written);
         if std::mem::take(&mut self.lost) && revision == self.last.0 {
             return Step::Pause(UNSEEN_PAUSE);
         }
-        let Claimant { owner, new_round, over, unanswered: known, .. } = self.claimant;
+        let Claimant { owner, new_round, over, leased, unanswered: known, .. } = self.claimant;
         self.has_rival = false;
         let Some(record) = seen.live(now) else {
             return self.lead(revision, self.claimant.round, known, false);
@@ -171,13 +198,26 @@ impl Claiming {
             SharedPhase::Claimed { owner: other, .. } if other == owner && over == Some(round) => {
                 self.lead(revision, new_round, 0, false)
             }
+            // Nobody has touched the lease that the request has had.
+            SharedPhase::Claimed { owner: other, .. }
+                if other == owner && leased == Some(revision) =>
+            {
+                self.lead(revision, round, known, false)
+            }
             // An earlier claim of this process: it would not ask if that had not ended.
             SharedPhase::Claimed { owner: other, .. } if other == owner => {
                 self.lead(revision, round, known.max(unanswered + 1), false)
             }
-            SharedPhase::Claimed { until, .. } if now < until => {
+            SharedPhase::Claimed { owner, until, beats }
+                if now < until && !(beats && self.is_silent(revision)) =>
+            {
                 self.joined = Some((round, unanswered + 1));
-                Step::Join(self.pauses.longer().min(until.since(now)))
+                let mut pause = self.pauses.longer().min(until.since(now));
+                if beats {
+                    let left = LEASE_TIME.saturating_sub(self.awaited.quiet);
+                    pause = pause.min(left.max(LOOK_PAUSE_MIN));
+                }
+                Step::Join { pause, owner: beats.then_some(owner) }
             }
             SharedPhase::Claimed { .. } => {
                 self.lead(revision, round, known.max(unanswered + 1), true)
@@ -225,10 +265,20 @@ impl Claiming {
             (Some((round, unanswered)), _) => Claimed::Unsure { round, unanswered, claim },
             (None, replay @ Claimed::Replay(..)) => replay,
             (None, _) => {
-                let unanswered = unanswered.max(u32::from(self.has_rival));
+                // Where the own lease may be over, another may have asked a worker too.
+                let may_be_asked = self.has_rival || self.claimant.leased.is_some();
+                let unanswered = unanswered.max(u32::from(may_be_asked));
                 Claimed::Unsure { round, unanswered, claim }
             }
         }
+    }
+
+    /// Whether the owner of the lease that was read has been silent for as long as it is waited for.
+    fn is_silent(&mut self, revision: Revision) -> bool {
+        if self.awaited.revision != Some(revision) {
+            self.awaited = Awaited { revision: Some(revision), ..Awaited::default() };
+        }
+        self.awaited.quiet >= LEASE_TIME
     }
 
     fn lead(&mut self, revision: Revision, round: Round, unanswered: u32, over: bool) -> Step {
@@ -270,7 +320,7 @@ impl Claimant {
         taken_over: bool,
     ) -> (Revision, SharedRecord, Claimed) {
         let Self { owner, until, ends, .. } = *self;
-        let phase = SharedPhase::Claimed { owner, until };
+        let phase = SharedPhase::Claimed { owner, until, beats: true };
         let record = SharedRecord { round, unanswered, ends: ends.max(until), phase };
         let claim = Claim { revision, until };
         (revision, record, Claimed::Lead { round, unanswered, claim, taken_over })
@@ -279,8 +329,14 @@ impl Claimant {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
-    use crate::domain::{decision::Action, protocol::Answer};
+    use crate::domain::{
+        decision::Action,
+        protocol::Answer,
+        testing::{ms, start},
+    };
 
     const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
     const ME: Owner = Owner(1);
@@ -295,7 +351,17 @@ mod tests {
         let (until, ends) = (later(15_500), later(45_000));
         let (round, new_round) = (Round(1), Round(2));
         let arrived = NOW;
-        Claimant { owner: ME, round, new_round, unanswered: 0, over: None, arrived, until, ends }
+        Claimant {
+            owner: ME,
+            round,
+            new_round,
+            unanswered: 0,
+            over: None,
+            leased: None,
+            arrived,
+            until,
+            ends,
+        }
     }
 
     fn record(round: u64, unanswered: u32, phase: SharedPhase) -> SharedRecord {
@@ -303,7 +369,18 @@ mod tests {
     }
 
     fn claimed_by(owner: Owner, unanswered: u32) -> SharedRecord {
-        record(7, unanswered, SharedPhase::Claimed { owner, until: later(15_500) })
+        let until = later(15_500);
+        record(7, unanswered, SharedPhase::Claimed { owner, until, beats: true })
+    }
+
+    /// As version 0.1.0 writes it.
+    fn claimed_without_beats() -> SharedRecord {
+        let (owner, until) = (OTHER, later(15_500));
+        record(7, 0, SharedPhase::Claimed { owner, until, beats: false })
+    }
+
+    fn join(pause: u64) -> Step {
+        Step::Join { pause: Duration::from_millis(pause), owner: Some(OTHER) }
     }
 
     fn decided(action: Action, delivery: Delivery, replayed_by: Option<Owner>) -> SharedRecord {
@@ -389,10 +466,101 @@ mod tests {
         claiming.lost();
         for pause in [20, 40, 80, 160, 320, 320] {
             let step = claiming.read(seen(claimed_by(OTHER, 0)), NOW);
-            assert_eq!(step, Step::Join(Duration::from_millis(pause)));
+            assert_eq!(step, join(pause));
         }
         let step = claiming.read(seen(claimed_by(OTHER, 0)), later(15_499));
-        assert_eq!(step, Step::Join(Duration::from_millis(1)), "to the end of the claim");
+        assert_eq!(step, join(1), "to the end of the lease");
+    }
+
+    fn at(time: u64) -> Instant {
+        static START: LazyLock<Instant> = LazyLock::new(start);
+        *START + ms(time)
+    }
+
+    /// What is seen of an owner that has been silent from the start until then.
+    fn quiet(until: u64) -> Option<Quiet> {
+        let quiet = Quiet::seen(None, Revision::NONE, at(0), at(0));
+        Some(Quiet::seen(Some(quiet), Revision::NONE, at(until), at(until)))
+    }
+
+    #[test]
+    fn an_owner_that_is_silent_for_too_long_is_taken_over_as_the_next_attempt() {
+        let (mut claiming, _) = Claiming::start(claimant());
+        claiming.lost();
+        assert_eq!(claiming.read(seen(claimed_by(OTHER, 0)), NOW), join(20));
+        // It counts from here, however long somebody else has seen it silent before.
+        claiming.looked_at(quiet(5_000), at(5_000));
+        assert_eq!(claiming.read(seen(claimed_by(OTHER, 0)), NOW), join(40));
+        claiming.looked_at(None, at(6_000));
+        claiming.looked_at(quiet(6_790), at(6_791));
+        assert_eq!(claiming.read(seen(claimed_by(OTHER, 0)), NOW), join(20), "10 ms are missing");
+        claiming.looked_at(quiet(6_800), at(6_801));
+        assert_eq!(leads_in(&claiming.read(seen(claimed_by(OTHER, 0)), NOW)), (7, 1));
+        let step = claiming.wrote(Revision(10));
+        assert!(matches!(step, Step::Done(Claimed::Lead { taken_over: true, .. })), "{step:?}");
+    }
+
+    #[test]
+    fn an_owner_that_beats_or_leases_the_call_anew_is_waited_for() {
+        let (mut claiming, _) = Claiming::start(claimant());
+        claiming.lost();
+        claiming.read(seen(claimed_by(OTHER, 0)), NOW);
+        claiming.looked_at(quiet(0), at(0));
+        claiming.looked_at(quiet(1_799), at(1_800));
+        let once_more = Seen { revision: Revision(10), ..seen(claimed_by(OTHER, 0)) };
+        assert!(matches!(claiming.read(once_more.clone(), NOW), Step::Join { .. }), "anew");
+        claiming.looked_at(quiet(3_000), at(3_001));
+        claiming.looked_at(quiet(4_800), at(4_801));
+        let step = claiming.read(once_more.clone(), NOW);
+        assert!(matches!(step, Step::Join { .. }), "{step:?}");
+        let beaten = Quiet::seen(quiet(4_800), Revision(1), at(4_900), at(4_901));
+        claiming.looked_at(Some(beaten), at(4_901));
+        claiming.looked_at(Some(Quiet::seen(Some(beaten), Revision(1), at(6_700), at(0))), at(0));
+        let step = claiming.read(once_more, NOW);
+        assert!(matches!(step, Step::Join { .. }), "{step:?}");
+    }
+
+    #[test]
+    fn a_lease_of_version_0_1_0_is_waited_for_until_it_says_that_it_ends() {
+        let (mut claiming, _) = Claiming::start(claimant());
+        claiming.lost();
+        let pause = Duration::from_millis(20);
+        let step = claiming.read(seen(claimed_without_beats()), NOW);
+        assert_eq!(step, Step::Join { pause, owner: None });
+        claiming.looked_at(quiet(0), at(0));
+        claiming.looked_at(quiet(9_000), at(9_001));
+        assert!(matches!(claiming.read(seen(claimed_without_beats()), NOW), Step::Join { .. }));
+        let step = claiming.read(seen(claimed_without_beats()), later(15_500));
+        assert_eq!(leads_in(&step), (7, 1));
+    }
+
+    #[test]
+    fn a_lease_that_may_be_over_is_made_anew_where_nobody_has_touched_it() {
+        let leased = Claimant { leased: Some(REVISION), round: Round(7), ..claimant() };
+        let (mut claiming, step) = Claiming::start(leased);
+        assert_eq!(leads_in(&step), (7, 0), "one write, in place of the own lease");
+        claiming.unsure();
+        let (owner, until) = (ME, later(15_499));
+        let mine = record(7, 0, SharedPhase::Claimed { owner, until, beats: true });
+        claiming.read(seen(mine.clone()), NOW); // what was written may not be seen yet
+        assert_eq!(leads_in(&claiming.read(seen(mine), NOW)), (7, 0), "nobody has been asked");
+        let sent = Claimant { unanswered: 1, ..leased };
+        assert_eq!(leads_in(&Claiming::start(sent).1), (7, 1));
+    }
+
+    #[test]
+    fn what_others_have_made_of_a_lease_that_was_over_counts() {
+        let leased = Claimant { leased: Some(Revision(3)), round: Round(7), ..claimant() };
+        let step = after(leased, claimed_by(OTHER, 1), NOW);
+        assert!(matches!(step, Step::Join { .. }), "{step:?}");
+        let fell_back = record(7, 2, SharedPhase::FellBack(fallback()));
+        assert_eq!(leads_in(&after(leased, fell_back, NOW)), (7, 2), "the third attempt");
+        let decided = decided(Action::Continue, Delivery::Yes, None);
+        let step = after(leased, decided, NOW);
+        assert!(matches!(step, Step::Done(Claimed::Replay(Round(7), ..))), "{step:?}");
+        let (claiming, _) = Claiming::start(leased);
+        let Claimed::Unsure { unanswered, .. } = claiming.give_up() else { panic!("no store") };
+        assert_eq!(unanswered, 1, "another may have asked meanwhile");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum End {
     Decided(Answer, Delivery),
     /// No decision came in time.
     FellBack(Outcome),
+    /// The request that had the lease broke off: whoever waits is to go on.
+    Released,
 }
 
 /// The end of a call that is to be written.
@@ -59,6 +61,11 @@ impl Settling {
                 replayed_by: None,
             }),
             End::FellBack(outcome) => SharedPhase::FellBack(outcome.clone()),
+            // A lease that is over.
+            End::Released => {
+                let (owner, _) = self.claim;
+                SharedPhase::Claimed { owner, until: UnixMicros(0), beats: true }
+            }
         };
         SharedRecord { round, unanswered, ends, phase }
     }
@@ -76,14 +83,15 @@ impl Settling {
             (SharedPhase::Claimed { .. } | SharedPhase::FellBack(_), End::Decided(..)) => {
                 Settle::Write(revision, self.record())
             }
-            (SharedPhase::Claimed { owner, until }, End::FellBack(_))
+            (SharedPhase::Claimed { owner, until, .. }, End::FellBack(_) | End::Released)
                 if (owner, until) == self.claim =>
             {
                 Settle::Write(revision, self.record())
             }
-            (SharedPhase::Claimed { .. } | SharedPhase::FellBack(_), End::FellBack(_)) => {
-                Settle::Leave
-            }
+            (
+                SharedPhase::Claimed { .. } | SharedPhase::FellBack(_),
+                End::FellBack(_) | End::Released,
+            ) => Settle::Leave,
         }
     }
 }
@@ -161,7 +169,7 @@ mod tests {
     }
 
     fn claimed_by(owner: Owner) -> SharedPhase {
-        SharedPhase::Claimed { owner, until: ENDS }
+        SharedPhase::Claimed { owner, until: ENDS, beats: true }
     }
 
     #[test]
@@ -176,11 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_is_given_back_where_it_is_the_own_one_only() {
+        let settling = settling(End::Released);
+        let Settle::Write(REVISION, given_back) = settling.read(seen(1, claimed_by(ME)), NOW)
+        else {
+            panic!("it is not given back")
+        };
+        let over = SharedPhase::Claimed { owner: ME, until: UnixMicros(0), beats: true };
+        assert_eq!(given_back.phase, over);
+        for phase in [claimed_by(OTHER), SharedPhase::FellBack(fallback())] {
+            assert_eq!(settling.read(seen(1, phase), NOW), Settle::Leave);
+        }
+    }
+
+    #[test]
     fn a_fallback_is_written_under_its_own_claim_only() {
         let settling = settling(End::FellBack(fallback()));
         let write = Settle::Write(REVISION, settling.record());
         assert_eq!(settling.read(seen(1, claimed_by(ME)), NOW), write);
-        let newer = SharedPhase::Claimed { owner: ME, until: UnixMicros(ENDS.0 + 1) };
+        let newer = SharedPhase::Claimed {
+            owner: ME,
+            until: UnixMicros(ENDS.0 + 1),
+            beats: true,
+        };
         for phase in [claimed_by(OTHER), newer, SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), Settle::Leave);
         }

@@ -42,7 +42,7 @@ impl UnixMicros {
 }
 
 /// A process that claims calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner(pub u64);
 
 /// Which version of a record this is: each write gives it a higher one.
@@ -89,12 +89,15 @@ pub struct SharedRecord {
 /// How far a call is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SharedPhase {
-    /// A process has claimed it and asks a worker. After `until` it is taken for dead.
+    /// A process has leased it and asks a worker. It is over with `until` at the latest.
     Claimed {
         /// Who.
         owner: Owner,
-        /// How long the claim holds.
+        /// How long the lease holds if its owner lives.
         until: UnixMicros,
+        /// Whether the owner beats, so that its death is noticed earlier. Version 0.1.0 neither
+        /// does nor reads this.
+        beats: bool,
     },
     /// Answered with a fallback, which is for those who had joined and for nobody else.
     FellBack(Outcome),
@@ -193,8 +196,9 @@ impl SharedRecord {
     pub fn encode(&self) -> Vec<u8> {
         let worded = |answer: &Answer| (answer.status, answer.action);
         let (phase, body) = match &self.phase {
-            SharedPhase::Claimed { owner, until } => {
-                (PhaseHead::Claimed { owner: *owner, until: *until }, &Bytes::new())
+            SharedPhase::Claimed { owner, until, beats } => {
+                let (owner, until, beats) = (*owner, *until, *beats);
+                (PhaseHead::Claimed { owner, until, beats }, &Bytes::new())
             }
             SharedPhase::FellBack(Outcome { answer, source, reason }) => {
                 let ((status, action), source, reason) = (worded(answer), *source, *reason);
@@ -221,7 +225,9 @@ impl SharedRecord {
         let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
         let body = Bytes::copy_from_slice(bytes.get(end + 1..)?);
         let phase = match head.phase {
-            PhaseHead::Claimed { owner, until } => SharedPhase::Claimed { owner, until },
+            PhaseHead::Claimed { owner, until, beats } => {
+                SharedPhase::Claimed { owner, until, beats }
+            }
             PhaseHead::FellBack { status, action, source, reason } => {
                 let answer = answer(status, action, body)?;
                 SharedPhase::FellBack(Outcome { answer, source, reason })
@@ -254,6 +260,8 @@ enum PhaseHead {
     Claimed {
         owner: Owner,
         until: UnixMicros,
+        #[serde(default)]
+        beats: bool,
     },
     FellBack {
         status: u16,
@@ -294,10 +302,45 @@ mod tests {
         SharedPhase::Decided(SharedDecision { answer, since, delivery, replayed_by })
     }
 
+    fn leased(beats: bool) -> SharedPhase {
+        SharedPhase::Claimed { owner: Owner(7), until: UnixMicros(1_799_999_999_999_000), beats }
+    }
+
+    /// A lease as version 0.1.0 writes it.
+    const LEASE_0_1_0: &[u8] = b"{\"version\":1,\"round\":18446744073709551615,\"unanswered\":2,\
+        \"ends\":1800000000000000,\"phase\":{\"claimed\":{\"owner\":7,\
+        \"until\":1799999999999000}}}\n";
+
+    #[test]
+    fn a_lease_of_version_0_1_0_is_read_and_ends_at_its_time_only() {
+        assert_eq!(SharedRecord::decode(LEASE_0_1_0), Some(record(leased(false))));
+    }
+
+    #[test]
+    fn a_lease_is_what_version_0_1_0_writes_and_one_member_that_it_passes_over() {
+        // That version reads with these types, which take no notice of other members.
+        #[derive(Deserialize)]
+        enum Phase0_1_0 {
+            #[serde(rename = "claimed")]
+            Claimed { owner: Owner, until: UnixMicros },
+        }
+        #[derive(Deserialize)]
+        struct Head0_1_0 {
+            version: u8,
+            phase: Phase0_1_0,
+        }
+        let now = String::from_utf8(record(leased(true)).encode()).unwrap();
+        assert_eq!(now.replace(",\"beats\":true", "").as_bytes(), LEASE_0_1_0);
+        let head: Head0_1_0 = serde_json::from_str(now.trim_end()).unwrap();
+        let Phase0_1_0::Claimed { owner, until } = head.phase;
+        assert_eq!((head.version, owner, until.0), (1, Owner(7), 1_799_999_999_999_000));
+    }
+
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let phases = [
-            SharedPhase::Claimed { owner: Owner(7), until: UnixMicros(1_799_999_999_999_000) },
+            leased(true),
+            leased(false),
             SharedPhase::FellBack(Outcome {
                 answer: Answer::no_decision(),
                 source: Source::Default,
@@ -330,17 +373,17 @@ mod tests {
     fn a_clock_that_is_far_off_neither_blocks_a_call_nor_breaks_the_arithmetic() {
         let now = UnixMicros(1_800_000_000_000_000);
         let (owner, until) = (Owner(7), UnixMicros(u64::MAX));
-        let claimed = SharedPhase::Claimed { owner, until };
+        let claimed = SharedPhase::Claimed { owner, until, beats: true };
         let far =
             SharedRecord { ends: UnixMicros(u64::MAX), unanswered: u32::MAX, ..record(claimed) };
         let window = Duration::from_secs(45);
         let far = far.believed(now, window);
         assert_eq!(far.unanswered, UNANSWERED_MAX);
         let until = now.plus(CLAIM_MAX);
-        assert_eq!(far.phase, SharedPhase::Claimed { owner, until });
+        assert_eq!(far.phase, SharedPhase::Claimed { owner, until, beats: true });
         assert_eq!(far.ends.since(now), window);
         let (until, ends) = (now.plus(CLAIM_MAX / 2), now.plus(window));
-        let near = record(SharedPhase::Claimed { owner, until });
+        let near = record(SharedPhase::Claimed { owner, until, beats: true });
         let near = SharedRecord { ends, ..near };
         assert_eq!(near.clone().believed(now, window), near);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Ended, Memory, decided};
+use super::{Ended, Lease, Memory, decided};
 use crate::domain::{
     call_id::CallId,
     claiming::Claim,
@@ -38,6 +38,16 @@ impl Led {
     }
 }
 
+/// What the store has said about a call that is led here.
+pub struct Standing {
+    /// What was written, or may have been.
+    pub claim: Claim,
+    /// How long that can be relied on.
+    pub lease: Lease,
+    /// What is left of the time that the store may cost the call.
+    pub time_left: Duration,
+}
+
 /// The right and the duty to have a call decided. Dropped without an end, as after a panic, it
 /// counts as a fallback, and those who joined get nothing.
 pub struct Lead {
@@ -46,8 +56,7 @@ pub struct Lead {
     pub(super) new_round: Round,
     pub(super) unanswered: u32,
     pub(super) form: Option<(Round, Recorded)>,
-    pub(super) claim: Option<Claim>,
-    pub(super) store_time_left: Duration,
+    pub(super) standing: Option<Standing>,
 }
 
 impl Lead {
@@ -59,15 +68,15 @@ impl Lead {
             new_round: Round(0),
             unanswered: 0,
             form: None,
-            claim: None,
-            store_time_left: Duration::ZERO,
+            standing: None,
         }
     }
 
     /// What is led, where it is remembered and not decided yet.
     pub fn led(&self) -> Option<Led> {
         let (_, call) = self.memory.as_ref()?;
-        let Self { round, unanswered, claim, .. } = *self;
+        let Self { round, unanswered, .. } = *self;
+        let claim = self.standing.as_ref().map(|standing| standing.claim);
         Some(Led { call: *call, round, unanswered, claim })
     }
 
@@ -102,7 +111,18 @@ impl Lead {
 
     /// What is left of the time that the store may cost this call.
     pub fn store_time_left(&self) -> Duration {
-        self.store_time_left
+        self.standing.as_ref().map(|standing| standing.time_left).unwrap_or_default()
+    }
+
+    /// Whether no other replica can have the call by `now`, or the store was asked about it just
+    /// now. Otherwise it has to be looked at again before a message is sent.
+    pub fn is_leased(&self, now: Instant) -> bool {
+        self.standing.as_ref().is_none_or(|standing| standing.lease.holds(now))
+    }
+
+    /// Whether the call was led before the store is asked, and what it was leased as, if it was.
+    pub fn leased_as(&self) -> Option<Revision> {
+        self.standing.as_ref().map(|standing| standing.claim.revision)
     }
 
     /// The number of the message that is sent next.
@@ -125,19 +145,18 @@ impl Lead {
         self.unanswered > 1
     }
 
-    /// The store says which round goes on, and after how many messages; with a claim, also what is
-    /// left of the time that the store may cost this call.
-    pub fn go_on_in(&mut self, round: Round, unanswered: u32, claim: Option<(Claim, Duration)>) {
+    /// The store says which round goes on, after how many messages, and how the call stands.
+    pub fn go_on_in(&mut self, round: Round, unanswered: u32, standing: Option<Standing>) {
         if let Some((memory, call)) = &self.memory {
             memory.go_on_in(*call, self.round, round);
         }
         (self.round, self.unanswered) = (round, unanswered);
-        self.claim = claim.map(|(claim, _)| claim);
-        self.store_time_left = claim.map(|(_, time_left)| time_left).unwrap_or_default();
+        self.standing = standing;
     }
 
     /// The store says what was decided, and until when that counts.
     pub fn learn(&mut self, learned: Recorded, ends: Instant, ended: Ended) -> Ended {
+        self.round = ended.round;
         if let Some((memory, call)) = self.memory.take() {
             memory.learn(call, learned, ends, &ended);
         }
@@ -185,8 +204,12 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
+        let led = self.led();
         if let Some((memory, call)) = self.memory.take() {
             memory.fall_back(call, self.round, self.unanswered, None);
+            if let Some(led) = led.filter(Led::is_claimed) {
+                (memory.on_lost)(led);
+            }
         }
     }
 }

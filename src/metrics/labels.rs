@@ -140,6 +140,10 @@ pub enum StoreOperation {
     Record,
     /// To record that an answer was delivered.
     Deliver,
+    /// To say that the owner of leases lives.
+    Beat,
+    /// To look whether another owner does.
+    Watch,
     /// To share a decision for fallbacks.
     Share,
     /// To take over a decision that was shared.
@@ -147,8 +151,16 @@ pub enum StoreOperation {
 }
 
 impl StoreOperation {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Claim, Self::Look, Self::Record, Self::Deliver, Self::Share, Self::Load];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Claim,
+        Self::Look,
+        Self::Record,
+        Self::Deliver,
+        Self::Beat,
+        Self::Watch,
+        Self::Share,
+        Self::Load,
+    ];
 
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -156,6 +168,8 @@ impl StoreOperation {
             StoreOperation::Look => "look",
             StoreOperation::Record => "record",
             StoreOperation::Deliver => "deliver",
+            StoreOperation::Beat => "beat",
+            StoreOperation::Watch => "watch",
             StoreOperation::Share => "share",
             StoreOperation::Load => "load",
         }

@@ -4,17 +4,25 @@
 //! it, but with a definition of its own: per-message TTL, reads from the leader only, memory
 //! storage. The client's key-value API loses TTLs on update and reads stale values.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{
     HeaderMap,
-    jetstream::stream::{Config as StreamConfig, DiscardPolicy, Info, StorageType},
+    jetstream::stream::{Config as StreamConfig, DiscardPolicy, StorageType},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 use super::{
     NatsWire,
     requests::{ApiReply, Refusal},
+    stream::{Properties, Without, Wrong, told},
 };
 use crate::{
     clock,
@@ -34,6 +42,7 @@ pub(super) fn of_calls(config: &Config) -> Option<Bucket> {
         // Better without a claim than without somebody else's.
         discard: DiscardPolicy::New,
         create: calls.create,
+        was_told: Arc::default(),
     })
 }
 
@@ -64,25 +73,31 @@ pub(super) struct Bucket {
     pub(super) discard: DiscardPolicy,
     /// Whether the bridge creates it, and changes it where it is not as needed.
     pub(super) create: bool,
+    /// Whether it was said that it has less room than was asked for.
+    pub(super) was_told: Arc<AtomicBool>,
 }
 
 /// The largest record: an answer or a decision, of a reply of at most 64 KiB, and its envelope.
-const RECORD_BYTES_MAX: i32 = 128 * 1024;
+pub(super) const RECORD_BYTES_MAX: i32 = 128 * 1024;
 
 /// The most copies in a cluster.
 const REPLICAS_MAX: usize = 3;
 
+/// The property that says how many there are.
+const COPIES: &str = "num_replicas";
+
 /// The server's codes for what happens often.
 const STREAM_NOT_FOUND: u64 = 10_059;
 
-/// When a stream was made, in nanoseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Created(i128);
+/// When a stream was made, as the server words it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Created(String);
 
-impl Created {
-    fn of(info: &Info) -> Self {
-        Self(info.created.unix_timestamp_nanos())
-    }
+/// What the server says of a stream.
+#[derive(Deserialize)]
+struct Info {
+    created: Created,
+    config: Properties,
 }
 
 /// Why a bucket cannot be used.
@@ -97,8 +112,8 @@ pub(super) enum BucketFault {
     Store(StoreFault),
     #[error("there is no stream {0}, and calls.create is false")]
     Missing(String),
-    #[error("the stream {stream} has {what}, and calls.create is false")]
-    Unfit { stream: String, what: &'static str },
+    #[error("of the stream {stream}, {what}; {why}")]
+    Unfit { stream: String, what: String, why: String },
     #[error("{action}: {description} ({code})")]
     Refused { action: &'static str, description: String, code: u64 },
 }
@@ -152,13 +167,13 @@ impl Bucket {
         };
         let is_clustered = wire.is_clustered();
         match found {
-            Some(found) => {
+            Some(mut found) => {
+                let mut refused = None;
                 if self.create {
-                    self.mend(&api, &found.config, is_clustered).await?;
-                } else if let Some(what) = self.unfit(&found.config) {
-                    return Err(BucketFault::Unfit { stream: self.stream(), what });
+                    (found.config, refused) = self.mend(&api, found.config, is_clustered).await?;
                 }
-                Ok(Created::of(&found))
+                self.judge(&found.config, refused)?;
+                Ok(found.created)
             }
             None if self.create => self.make(&api, is_clustered).await,
             None => Err(BucketFault::Missing(self.stream())),
@@ -172,7 +187,7 @@ impl Bucket {
             match api.put("CREATE", &self.definition(replicas)).await? {
                 ApiReply::Ok(info) => {
                     tracing::info!(stream = api.stream, replicas, "created a stream");
-                    return Ok(Created::of(&info));
+                    return Ok(info.created);
                 }
                 ApiReply::Refused { error } => last = error.of("to create the stream"),
             }
@@ -180,53 +195,69 @@ impl Bucket {
         Err(last)
     }
 
-    /// Changes what must be otherwise. More copies, where the cluster has grown, are welcome but
-    /// not needed.
+    /// Changes what must be otherwise, as far as the server does that. More copies, where the
+    /// cluster has grown, are welcome but not needed. Returns what the stream is then, and why the
+    /// server refused to change it.
     async fn mend(
         &self,
         api: &Api<'_>,
-        found: &StreamConfig,
+        found: Properties,
         is_clustered: bool,
-    ) -> Result<(), BucketFault> {
-        let wanted = |num_replicas| StreamConfig {
-            num_replicas,
-            allow_message_ttl: true,
-            max_messages_per_subject: 1,
-            max_age: match found.max_age {
-                Duration::ZERO => Duration::ZERO,
-                found => found.max(self.max_age),
-            },
-            ..found.clone()
-        };
-        for replicas in replicas(is_clustered, found.num_replicas) {
-            if let Ok(ApiReply::Ok(_)) = api.put("UPDATE", &wanted(replicas)).await {
-                tracing::info!(stream = api.stream, replicas, "changed a stream");
-                return Ok(());
+    ) -> Result<(Properties, Option<Refusal>), BucketFault> {
+        let copies = found.get(COPIES).and_then(Value::as_u64).unwrap_or(1);
+        let copies = usize::try_from(copies).unwrap_or(1);
+        let mended = self.mended(&found, true);
+        let is_right = mended == found;
+        let mut wanted: Vec<_> =
+            replicas(is_clustered, copies).map(|replicas| (replicas, mended.clone())).collect();
+        if !is_right {
+            // There may be no room for all that was asked for.
+            wanted.extend([(copies, mended), (copies, self.mended(&found, false))]);
+        }
+        let mut refused = None;
+        for (replicas, mut wanted) in wanted {
+            wanted.insert(COPIES.to_owned(), json!(replicas));
+            match api.put("UPDATE", &wanted).await {
+                Ok(ApiReply::Ok(info)) => {
+                    let changed: Vec<Wrong> =
+                        self.wrong(&found).into_iter().map(|(wrong, _)| wrong).collect();
+                    let was = told(&changed);
+                    tracing::info!(stream = api.stream, replicas, was, "changed a stream");
+                    return Ok((info.config, None));
+                }
+                Ok(ApiReply::Refused { error }) => refused = Some(error),
+                Err(fault) if !is_right => return Err(fault),
+                Err(_) => {}
             }
         }
-        if self.unfit(found).is_none() {
-            return Ok(());
-        }
-        match api.put("UPDATE", &wanted(found.num_replicas)).await? {
-            ApiReply::Ok(_) => Ok(()),
-            ApiReply::Refused { error } => Err(error.of("to change the stream")),
-        }
+        Ok((found, refused.filter(|_| !is_right)))
     }
 
-    /// Why records would not be safe in a stream.
-    fn unfit(&self, found: &StreamConfig) -> Option<&'static str> {
-        if !found.allow_message_ttl {
-            Some("no allow_msg_ttl")
-        } else if found.max_messages_per_subject != 1 {
-            Some("a max_msgs_per_subject other than 1")
-        } else if !found.max_age.is_zero() && found.max_age < self.max_age {
-            Some("too short a max_age")
-        } else {
-            None
+    /// Whether records would be safe in a stream, and why not. Says it where there is less room
+    /// than was asked for.
+    fn judge(&self, found: &Properties, refused: Option<Refusal>) -> Result<(), BucketFault> {
+        let wrong = self.wrong(found);
+        let of = |kind| wrong.iter().filter(move |(_, it)| *it == kind).map(|(wrong, _)| wrong);
+        let (unfit, small) = (told(of(Without::Unfit)), told(of(Without::Small)));
+        let why = match (&refused, self.create) {
+            (Some(Refusal { description, err_code }), _) => {
+                format!("the server does not change that: {description} ({err_code})")
+            }
+            (None, true) => "that cannot be changed: the stream has to be made anew".to_owned(),
+            (None, false) => "calls.create is false".to_owned(),
+        };
+        if !unfit.is_empty() {
+            return Err(BucketFault::Unfit { stream: self.stream(), what: unfit, why });
         }
+        // Looked at again and again, said once.
+        if !small.is_empty() && !self.was_told.swap(true, Ordering::Relaxed) {
+            let stream = self.stream();
+            tracing::warn!(stream, what = small, why, "a stream is smaller than configured");
+        }
+        Ok(())
     }
 
-    fn definition(&self, num_replicas: usize) -> StreamConfig {
+    pub(super) fn definition(&self, num_replicas: usize) -> StreamConfig {
         StreamConfig {
             name: self.stream(),
             description: Some("connector-bridge".to_owned()),
@@ -261,7 +292,11 @@ struct Api<'a> {
 }
 
 impl Api<'_> {
-    async fn put(&self, verb: &str, config: &StreamConfig) -> Result<ApiReply<Info>, BucketFault> {
+    async fn put(
+        &self,
+        verb: &str,
+        config: &impl Serialize,
+    ) -> Result<ApiReply<Info>, BucketFault> {
         self.ask(verb, serde_json::to_vec(config).unwrap_or_default()).await
     }
 

@@ -102,6 +102,7 @@ pub(super) fn bucket_of(config: &Config) -> Option<Bucket> {
         // A new decision is worth more than an old one.
         discard: DiscardPolicy::Old,
         create: config.calls.create,
+        was_told: Arc::default(),
     })
 }
 

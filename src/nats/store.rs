@@ -21,7 +21,7 @@ use crate::{
     clock,
     domain::{
         call_id::CallId,
-        shared::{Revision, UnixMicros},
+        shared::{Owner, Revision, UnixMicros},
     },
     metrics::Metrics,
     pipeline::Pipeline,
@@ -212,6 +212,27 @@ impl Store for NatsWire {
         self.health.hear(&self.health.writes, &written, end.saturating_duration_since(asked));
         written
     }
+
+    async fn beat(&self, owner: Owner, life_seconds: u64, end: Instant) -> Result<(), StoreFault> {
+        let bucket = self.calls.as_ref().ok_or(StoreFault::Unavailable)?;
+        let (subject, asked) = (bucket.subject(&beat_key(owner)), clock::now());
+        let written = self.put(subject, ttl(life_seconds), Bytes::new(), end).await;
+        self.health.hear(&self.health.writes, &written, end.saturating_duration_since(asked));
+        written.map(|_| ())
+    }
+
+    async fn last_beat(&self, owner: Owner, end: Instant) -> Result<Revision, StoreFault> {
+        let bucket = self.calls.as_ref().ok_or(StoreFault::Unavailable)?;
+        let (subject, asked) = (bucket.subject(&beat_key(owner)), clock::now());
+        let read = self.last(bucket, &subject, end).await;
+        self.health.hear(&self.health.reads, &read, end.saturating_duration_since(asked));
+        read.map(|beat| beat.map_or(Revision::NONE, |beat| beat.revision))
+    }
+}
+
+/// Where an owner's beats lie. No call has this key: a call id has no hyphen.
+fn beat_key(Owner(owner): Owner) -> String {
+    format!("owner-{owner:016x}")
 }
 
 #[cfg(test)]

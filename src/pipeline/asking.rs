@@ -29,13 +29,15 @@ use crate::{
 
 impl<W: Wire> Pipeline<W> {
     /// Has the call decided here, for all who asked.
-    pub(super) async fn decide(&self, call: &Call, mut lead: Lead) -> Outcome {
+    pub(super) async fn decide(&self, call: &Call, lead: &mut Lead) -> Outcome {
         let reason = match (call.lane.take_place(), call.lane.pass_breaker(clock::now())) {
             (None, _) => Reason::Overload,
             (Some(_), None) => Reason::BreakerOpen,
-            (Some(_place), Some(passage)) => match self.ask(call, &mut lead).await {
+            (Some(_place), Some(passage)) => match self.ask(call, lead).await {
                 Ok(outcome) => {
-                    passage.settle(Heard::Answer);
+                    // Another replica's fallback says nothing about the workers.
+                    let is_decided = outcome.reason.is_none();
+                    passage.settle(if is_decided { Heard::Answer } else { Heard::Nothing });
                     return outcome;
                 }
                 Err((reason, heard)) => {
@@ -65,7 +67,8 @@ impl<W: Wire> Pipeline<W> {
             if let Some(outcome) = lead.decided() {
                 return Ok(outcome);
             }
-            match sending.next(clock::now(), self.wire.is_connected(), self.cut()) {
+            let now = clock::now();
+            match sending.next(now, self.wire.is_connected(), self.cut()) {
                 Next::GiveUp(reason) => {
                     if reason == Reason::Disconnected && !sending.has_sent() {
                         call.lane.metrics.message(MessageResult::Disconnected, None);
@@ -80,12 +83,26 @@ impl<W: Wire> Pipeline<W> {
                 Next::AwaitConnection(end) => {
                     self.until(end, self.wire.connected()).await;
                 }
+                Next::Send if !lead.is_leased(now) => {
+                    if let Some(elsewhere) = self.look_again(call, lead).await {
+                        return Ok(elsewhere);
+                    }
+                }
                 Next::Send => match self.send(call, lead, sending.may_resend()).await {
                     Ok(outcome) => return outcome.map_err(|reason| (reason, heard(reason))),
                     Err(miss) => sending.missed(miss, clock::now()),
                 },
             }
         }
+    }
+
+    /// The call may have been taken over: asks the store before a message is sent. Returns what
+    /// another replica makes of it, if it does.
+    async fn look_again(&self, call: &Call, lead: &mut Lead) -> Option<Outcome> {
+        let shared = self.shared.as_ref()?;
+        // In a box, as when it was leased.
+        let ended = Box::pin(self.claim(shared, call, lead)).await?;
+        Some(ended.outcome)
     }
 
     /// Sends one message and waits for its reply, or for the decision that an earlier message of
@@ -111,6 +128,11 @@ impl<W: Wire> Pipeline<W> {
             },
         });
         let sent_at = clock::now();
+        if !lead.is_leased(sent_at) {
+            // This process has stood still since it was last looked at.
+            self.inbox.close(token);
+            return Err(Miss::NotSent);
+        }
         let connector = &call.lane.connector;
         let span = call.span.message(connector, call.id, lead.attempt(), call.body.len());
         let message = Message {
@@ -229,8 +251,8 @@ impl<W: Wire> Pipeline<W> {
     }
 
     /// Records a decision for other replicas too. Returns the answer that counts, and whether it is
-    /// this one: where an earlier message may bring a decision too, the first one counts. Then it is
-    /// written before it is answered, as is a ValidationError: the person may post the form again
+    /// this one: where an earlier message may bring a decision too, or another replica may have the
+    /// call by now, the first one counts. Then it is written before it is answered, as is a ValidationError: the person may post the form again
     /// at once.
     ///
     /// Returns nothing where this process was paused, so that another may have taken the call
@@ -245,21 +267,25 @@ impl<W: Wire> Pipeline<W> {
     ) -> Option<(Answer, bool)> {
         let settling = shared.decided(led, answer.clone(), false);
         let deadline = call.deadline().cut_to(self.cut());
-        let counts = if deadline.has_passed(clock::now()) {
-            let end = clock::now() + lead.store_time_left();
+        let now = clock::now();
+        let counts = if deadline.has_passed(now) {
+            let end = now + lead.store_time_left();
             let learn = self.learn(led, answer.clone());
             match shared.settle_first(led.call, settling, end, learn).await {
                 None if led.is_claimed() => return None,
                 counts => counts.unwrap_or(Counts::This),
             }
-        } else if lead.is_contested() || answer.action == Some(Action::ValidationError) {
-            let end = deadline.instant().min(clock::now() + lead.store_time_left());
+        } else if lead.is_contested()
+            || !lead.is_leased(now)
+            || answer.action == Some(Action::ValidationError)
+        {
+            let end = deadline.instant().min(now + lead.store_time_left());
             let learn = self.learn(led, answer.clone());
             let counts = shared.settle_first(led.call, settling, end, learn).await;
             counts.unwrap_or(Counts::This)
         } else {
             let learn = self.learn(led, answer.clone());
-            let (counts, is_this) = lead.decide(answer, clock::now());
+            let (counts, is_this) = lead.decide(answer, now);
             if is_this {
                 shared.settle_behind(led.call, settling, learn);
             }

@@ -1,21 +1,45 @@
 //! Single reads and writes of the store, and the steps that are made of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Counts, Inner};
 use crate::{
     clock,
     domain::{
         call_id::CallId,
+        claiming::Claimant,
         record::Round,
         settling::{self, Mark, Settle, Settling},
-        shared::{Delivery, Revision, Seen, SharedRecord, UnixMicros},
+        shared::{CLAIM_MARGIN, Delivery, Revision, Seen, SharedRecord, UnixMicros},
     },
+    memory::Lead,
     metrics::{StoreOperation, StoreResult},
     wire::{OPERATION_TIME_MAX, Store, StoreFault, Stored, Written},
 };
 
 impl<S: Store> Inner<S> {
+    /// Who leases a call that `lead` leads here.
+    pub(super) fn claimant(
+        &self,
+        lead: &Lead,
+        arrived: Instant,
+        limit: Duration,
+        now: Instant,
+    ) -> Claimant {
+        let wall = self.store.wall();
+        Claimant {
+            owner: self.owner,
+            round: lead.round(),
+            new_round: lead.new_round(),
+            unanswered: lead.unanswered(),
+            over: lead.over(),
+            leased: lead.leased_as().filter(|revision| *revision != Revision::NONE),
+            arrived: wall.minus(now.saturating_duration_since(arrived)),
+            until: wall.plus((arrived + limit + CLAIM_MARGIN).saturating_duration_since(now)),
+            ends: wall.plus((arrived + self.window).saturating_duration_since(now)),
+        }
+    }
+
     /// Does something that nobody waits for, once the store is there and not too much of it goes
     /// on; it is told when to end.
     pub(super) async fn work<T>(&self, work: impl AsyncFnOnce(Instant) -> T) -> T {

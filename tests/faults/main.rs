@@ -26,6 +26,7 @@ mod leader;
 mod lines;
 mod load;
 mod replicas;
+mod retries;
 mod rolling;
 mod server;
 mod storm;

@@ -15,6 +15,7 @@ mod replies;
 mod restart;
 mod rights;
 mod store;
+mod streams;
 mod tls;
 mod worker;
 

@@ -199,6 +199,193 @@ async fn a_replica_that_died_is_taken_over_from_when_its_claim_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_after_a_crash_is_decided_in_the_workers_time_and_two_seconds_more() {
+    for retried_after in [1, 100, 600, 1_000, 5_000] {
+        let thinks = [Worker::SaysAfter(3_000, CONTINUE)];
+        let (_, a, b) = two("", &[Worker::Silent], &thinks);
+        let (_, (heard, ms)) = tokio::join!(a.post_and_hang_up(CLAIMS, 1_600), async {
+            pass(1_500).await;
+            a.kill();
+            pass(retried_after).await;
+            timed(b.post(CLAIMS)).await
+        });
+        assert_eq!((&*heard.source, b.attempts()), ("worker", vec![2]), "{ms}");
+        assert_eq!(a.got()[0].call_id, heard.call_id);
+        assert!((4_800..5_050).contains(&ms), "{retried_after} ms after the crash: {ms}");
+        assert_eq!(calls(&b, "taken_over"), 1.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_lives_is_waited_for_however_long_its_worker_takes() {
+    let (store, a, b) = two("", &[Worker::SaysAfter(13_000, BLOCK)], &[Worker::Silent]);
+    let (first, second) = tokio::join!(a.post(CLAIMS), async {
+        pass(500).await;
+        b.post(CLAIMS).await
+    });
+    assert_eq!((&first, &*first.source, b.got().len()), (&second, "worker", 0));
+    let beats = store.beats();
+    assert!((30..34).contains(&beats), "{beats}");
+    pass(20_000).await;
+    assert!(store.beats() <= beats + 1, "who has no leases does not beat");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_decided_soon_needs_no_beat() {
+    let (store, a, _) = two("", &[Worker::SaysAfter(300, CONTINUE)], &[Worker::Silent]);
+    for claims in [CLAIMS, r#"{"email":"b@b.c"}"#] {
+        a.post(claims).await;
+        pass(1_000).await;
+    }
+    assert_eq!(store.beats(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_reading_of_an_owners_beat_is_for_all_who_wait_for_it() {
+    let (_, a, b) = two("", &[Worker::SaysAfter(5_000, CONTINUE)], &[Worker::Silent]);
+    let persons: Vec<&'static str> = (0..40)
+        .map(|person| &*Box::leak(format!(r#"{{"email":"{person}@b.c"}}"#).into_boxed_str()))
+        .collect();
+    let all = async |bridge: &Bridge| {
+        futures_util::future::join_all(persons.iter().map(|claims| bridge.post(claims))).await
+    };
+    tokio::join!(all(&a), async {
+        pass(100).await;
+        all(&b).await
+    });
+    assert_eq!((b.got().len(), calls(&b, "joined")), (0, 40.0));
+    let readings = operations(&b, "watch", "ok");
+    assert!((10.0..=50.0).contains(&readings), "{readings} in 5 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_reach_the_store_learns_nothing_about_an_owner() {
+    let (_, a, b) = two("", &[Worker::SaysAfter(6_000, CONTINUE)], &[Worker::Silent]);
+    let (first, second, ()) = tokio::join!(
+        a.post(CLAIMS),
+        async {
+            pass(500).await;
+            b.post(CLAIMS).await
+        },
+        async {
+            // Single readings get lost, never those of the record in between.
+            pass(600).await;
+            for _ in 0..20 {
+                pass(200).await;
+                a.cut_off_store(true);
+                pass(30).await;
+                a.cut_off_store(false);
+            }
+        }
+    );
+    assert_eq!((first, b.got().len()), (second, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_was_cut_off_sends_nothing_once_another_has_taken_over() {
+    for (thinks, sources) in [(200, ["replay", "worker"]), (5_000, ["worker", "worker"])] {
+        let b_says = [Worker::SaysAfter(thinks, CONTINUE)];
+        let (_, a, b) = two("grace: 9s", &[Worker::Absent], &b_says);
+        let (first, second, sent) = tokio::join!(
+            a.post(CLAIMS),
+            async {
+                pass(600).await;
+                b.post(CLAIMS).await
+            },
+            async {
+                pass(100).await;
+                a.disconnect();
+                a.cut_off_store(true);
+                let sent = a.got().len();
+                pass(3_500).await;
+                a.reconnect();
+                // The store is found a moment later.
+                pass(100).await;
+                a.cut_off_store(false);
+                sent
+            }
+        );
+        assert_eq!(b.attempts(), [2]);
+        assert_eq!(a.got().len(), sent, "{thinks}: sent after it was taken over");
+        assert_eq!([&*first.source, &*second.source], sources);
+        assert_eq!(first.body, second.body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_cannot_ask_the_store_again_does_not_send_as_if_nobody_had_been_asked() {
+    let (_, a, _) = two("grace: 9s", &[Worker::Absent], &[Worker::Silent]);
+    let (heard, ()) = tokio::join!(a.post(CLAIMS), async {
+        pass(100).await;
+        a.disconnect();
+        a.cut_off_store(true);
+        pass(3_500).await;
+        a.worker(&[Worker::Says(CONTINUE)]);
+        a.reconnect();
+    });
+    assert_eq!((&*heard.source, a.attempts().last()), ("worker", Some(&2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_nobody_has_taken_over_goes_on_with_its_own_attempt() {
+    let (_, a, _) = two("grace: 9s", &[Worker::Absent], &[Worker::Silent]);
+    let (heard, ()) = tokio::join!(a.post(CLAIMS), async {
+        pass(100).await;
+        a.disconnect();
+        a.cut_off_store(true);
+        pass(3_500).await;
+        a.worker(&[Worker::Says(CONTINUE)]);
+        a.cut_off_store(false);
+        a.reconnect();
+    });
+    assert_eq!((&*heard.source, a.attempts().last()), ("worker", Some(&1)));
+    assert_eq!(calls(&a, "first"), 1.0, "counted once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_under_a_lease_that_was_over_is_answered_only_if_it_was_first() {
+    let (_, a, b) = two("", &[Worker::SaysAfter(4_000, BLOCK)], &[Worker::Says(CONTINUE)]);
+    let (first, second, ()) = tokio::join!(
+        a.post(CLAIMS),
+        async {
+            pass(600).await;
+            b.post(CLAIMS).await
+        },
+        async {
+            pass(500).await;
+            a.cut_off_store(true);
+            pass(3_000).await;
+            a.cut_off_store(false);
+        }
+    );
+    assert_eq!(b.attempts(), [2]);
+    assert_eq!(first.body, second.body, "the first decision counts at both");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_breaks_off_gives_its_lease_back() {
+    let (_, a, b) = two("", &[Worker::Panics], &[Worker::Says(CONTINUE)]);
+    assert_eq!(a.post(CLAIMS).await.source, "default");
+    pass(10).await;
+    let (heard, ms) = timed(b.post(CLAIMS)).await;
+    assert_eq!((&*heard.source, b.attempts()), ("worker", vec![2]));
+    assert!(ms < 20, "{ms}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_version_0_1_0_is_not_taken_over_before_its_time() {
+    let (store, a, b) = two("", &[Worker::Silent], &[Worker::Says(CONTINUE)]);
+    let (_, (heard, ms)) = tokio::join!(a.post_and_hang_up(CLAIMS, 9_000), async {
+        pass(50).await;
+        store.rewrite(|record| record.replace(",\"beats\":true", ""));
+        a.kill();
+        timed(b.post(CLAIMS)).await
+    });
+    assert_eq!((&*heard.source, b.got().len()), ("default", 0), "its own deadline came first");
+    assert!((14_500..15_000).contains(&ms), "{ms}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_joined_waits_no_longer_than_the_own_deadline() {
     let store = Arc::new(FakeStore::new());
     let a = Bridge::replica("deadline: 10s", &[Worker::Silent], &store);
@@ -532,4 +719,53 @@ async fn after_a_store_that_lost_everything_calls_go_on() {
     store.clear();
     assert_eq!(b.post(CLAIMS).await.source, "worker");
     assert_eq!(a.post(CLAIMS).await.source, "replay", "from its own memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_retries_within_a_second_of_a_crash_are_all_decided_soon() {
+    const ROUNDS: u64 = 100;
+    const CALLS: u64 = 100;
+    let (mut retries, mut slowest) = (0, 0);
+    for round in 0..ROUNDS {
+        let store = Arc::new(FakeStore::new());
+        let a = Bridge::replica("", &[Worker::Silent], &store);
+        let other = || Bridge::replica("", &[Worker::SaysAfter(3_000, CONTINUE)], &store);
+        let others = [other(), other()];
+        let persons: Vec<&'static str> = (0..CALLS)
+            .map(|person| {
+                &*Box::leak(format!(r#"{{"email":"{round}-{person}@b.c"}}"#).into_boxed_str())
+            })
+            .collect();
+        // Calls are at every point between two beats, and retries at every point of a second.
+        let crash = 1_500 + round * 4;
+        let calls = persons.iter().enumerate().map(async |(number, claims)| {
+            let number = u64::try_from(number).unwrap();
+            pass(number * 13 % crash).await;
+            let hung_up = tokio::time::timeout(
+                std::time::Duration::from_millis(crash - number * 13 % crash + 1),
+                a.post(claims),
+            );
+            assert!(hung_up.await.is_err());
+            pass((number * 37 + round) % 1_000).await;
+            timed(others[usize::try_from(number % 2).unwrap()].post(claims)).await
+        });
+        let (answers, ()) = tokio::join!(futures_util::future::join_all(calls), async {
+            pass(crash).await;
+            a.kill();
+        });
+        for (heard, ms) in answers {
+            assert_eq!(heard.source, "worker", "{heard:?} after {ms} ms");
+            assert!(ms <= 3_000 + 2_500, "{ms}");
+            slowest = slowest.max(ms);
+            retries += 1;
+        }
+        let mut asked: Vec<_> = others.iter().flat_map(Bridge::got).collect();
+        assert!(asked.iter().all(|got| got.attempt == 2));
+        let mut first: Vec<_> = a.got().into_iter().map(|got| got.call_id).collect();
+        asked.sort_by(|one, other| one.call_id.cmp(&other.call_id));
+        first.sort();
+        assert!(asked.iter().map(|got| &got.call_id).eq(&first), "each once more, as itself");
+    }
+    println!("{retries} retries decided, the slowest after {slowest} ms");
+    assert_eq!(retries, ROUNDS * CALLS);
 }

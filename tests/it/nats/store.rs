@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
-    stream::{Config, StorageType, Stream},
+    stream::{Config, DiscardPolicy, StorageType, Stream},
 };
 
 use super::{
@@ -29,6 +29,46 @@ async fn replica(server: &NatsServer, calls: &str, more: &str) -> Bridge {
     let bridge = Bridge::start_with(server, &root, &connector(more)).await;
     bridge.until_metric("store_available", 1.0).await;
     bridge.connected().await
+}
+
+#[tokio::test]
+async fn an_owner_that_lives_is_heard_of_and_one_that_is_silent_is_taken_over_from() {
+    let (server, _files) = jetstream_server().await;
+    let (a, b) = (replica(&server, "", "").await, replica(&server, "", "").await);
+    let worker = Worker::start(&server, is_silent).await;
+    let claims = claims_of(1);
+    let first = a.post("c", &claims);
+    let second = async {
+        worker.until_got(1).await;
+        b.post("c", &claims).await
+    };
+    let decide = async {
+        // A lease is over after 1.8 s without a beat.
+        a.until_metric(r#"store_operations_total{operation="beat",result="ok"}"#, 7.0).await;
+        worker.reply_to(0, r#"{"action":"Continue"}"#).await;
+    };
+    let (first, second, ()) = tokio::join!(first, second, decide);
+    assert_is_decided(&first);
+    assert_eq!((second.source(), worker.got().len()), ("worker", 1));
+    assert!(operations(&b, "watch", "ok").await >= 10.0);
+
+    // Nobody beats for this one.
+    let owner = "{\"version\":1,\"round\":7,\"unanswered\":0,\"ends\":4000000000000000,\
+        \"phase\":{\"claimed\":{\"owner\":9,\"until\":4000000000000000,\"beats\":true}}}\n";
+    let id = first.header("connector-call-id").unwrap();
+    let subject = format!("$KV.connector_bridge_calls.{id}");
+    let record = [b"\0", owner.as_bytes()].concat();
+    let context = jetstream::new(server.client().await);
+    context.publish(subject, record.into()).await.unwrap().await.unwrap();
+    let c = replica(&server, "", "").await;
+    let decide = async {
+        worker.until_got(2).await;
+        worker.reply_to(1, r#"{"action":"Continue"}"#).await;
+    };
+    let (third, ()) = tokio::join!(c.post("c", &claims), decide);
+    assert_is_decided(&third);
+    assert_eq!(worker.attempts(), ["1", "2"]);
+    assert!(third.took >= Duration::from_millis(1_800), "{:?}", third.took);
 }
 
 async fn operations(bridge: &Bridge, operation: &str, result: &str) -> f64 {
@@ -198,6 +238,7 @@ async fn where_it_may_not_create_it_waits_for_a_fit_stream_and_answers_meanwhile
         name: STREAM.to_owned(),
         subjects: vec!["$KV.connector_bridge_calls.>".to_owned()],
         max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
         storage: StorageType::Memory,
         ..Config::default()
     };

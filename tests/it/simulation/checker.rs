@@ -2,6 +2,7 @@
 
 mod answers;
 mod decisions;
+mod leases;
 mod messages;
 mod records;
 mod waits;
@@ -23,6 +24,7 @@ pub(crate) fn broken_promises(run: &Run) -> Vec<String> {
     answers::check(&told, &mut broken);
     messages::check(&told, &mut broken);
     records::check(&told, &mut broken);
+    leases::check(&told, &mut broken);
     decisions::check(&told, &mut broken);
     waits::check(&told, &mut broken);
     broken
@@ -152,6 +154,7 @@ impl<'a> Told<'a> {
             | What::Asked { .. }
             | What::Told { .. }
             | What::Wrote { .. }
+            | What::Beat { .. }
             | What::Read { .. }
             | What::StoreSeems { .. }
             | What::Left { .. } => {}
@@ -191,6 +194,15 @@ impl<'a> Told<'a> {
             }
         }
         None
+    }
+
+    /// Whether so long no beat of a process came to the store between two moments.
+    pub(crate) fn was_silent(&self, process: usize, from: Moment, to: Moment, ms: i64) -> bool {
+        let beats = self.between(from, to).filter_map(|((at, _), what)| {
+            matches!(what, What::Beat { process: who } if *who == process).then_some(at)
+        });
+        let mut last = from.0;
+        beats.chain([to.0]).any(|at| at - std::mem::replace(&mut last, at) >= ms)
     }
 
     /// The moment before everything that happens later than at `ms`.

@@ -23,9 +23,11 @@ pub(crate) enum State {
     SentAgain,
     /// A message went out without a claim.
     AskedUnclaimed,
-    /// A claim of another process was taken over, at its end or, by a wrong clock, earlier.
+    /// A lease of another process was taken over; before its time was up.
     TakenOver,
     TakenOverEarly,
+    /// A process has made its own lease anew before it sent anything.
+    LeasedAnew,
     /// A request got what another one got, in its own process or in another.
     Joined,
     JoinedElsewhere,
@@ -190,8 +192,10 @@ impl Reached {
                 };
                 match after.phase {
                     Phase::Claimed { process: now, .. } if now != process => {
-                        let early = *at < until;
-                        self.reach(if early { TakenOverEarly } else { TakenOver });
+                        self.reach(TakenOver);
+                        if *at < until {
+                            self.reach(TakenOverEarly);
+                        }
                     }
                     Phase::FellBack | Phase::Decided { .. } => {
                         let last = self.posts.iter().rfind(|post| post.person == *person);
@@ -200,7 +204,13 @@ impl Reached {
                             self.reach(WrittenLater);
                         }
                     }
-                    Phase::Claimed { .. } => {}
+                    Phase::Claimed { .. } => {
+                        let before = before.as_ref();
+                        let same = before.map(|before| (before.round, before.unanswered));
+                        if same == Some((after.round, after.unanswered)) {
+                            self.reach(LeasedAnew);
+                        }
+                    }
                 }
             }
             What::Died { process } if self.asks(*process) => self.reach(DiedAsking),

@@ -139,6 +139,10 @@ pub(crate) enum What {
         before: Option<Kept>,
         after: Kept,
     },
+    /// A beat of a process has come to the store.
+    Beat {
+        process: usize,
+    },
     /// A process has read the store.
     Read {
         process: usize,
@@ -223,6 +227,10 @@ impl History {
         self.owners.insert(owner.0, process);
     }
 
+    pub(crate) fn process_of(&self, owner: Owner) -> usize {
+        self.owners[&owner.0]
+    }
+
     pub(crate) fn kept(&mut self, record: &SharedRecord) -> Kept {
         let from_start = |micros: u64| {
             (i64::try_from(micros).unwrap() - i64::try_from(WALL_START).unwrap()) / 1_000
@@ -231,7 +239,7 @@ impl History {
         let next = self.rounds.len();
         let round = *self.rounds.entry(*round).or_insert(next);
         let phase = match phase {
-            SharedPhase::Claimed { owner, until } => {
+            SharedPhase::Claimed { owner, until, .. } => {
                 Phase::Claimed { process: self.owners[&owner.0], until: from_start(until.0) }
             }
             SharedPhase::FellBack(_) => Phase::FellBack,
@@ -324,6 +332,7 @@ impl Display for What {
             What::Wrote { person, before, after } => {
                 write!(f, "store: person {person} = [{after}] in place of {}", there(before))
             }
+            What::Beat { process } => write!(f, "store: process {process} beats"),
             What::Read { process, person, record } => {
                 write!(f, "process {process} reads person {person} = ")?;
                 match record {

@@ -13,7 +13,7 @@ use connector_bridge::{
     domain::{
         call_id::{CallId, HashKey},
         seal::SealKeys,
-        shared::{Revision, SharedPhase, SharedRecord, UnixMicros},
+        shared::{Owner, Revision, SharedPhase, SharedRecord, UnixMicros},
         trace_context::SpanRef,
     },
     inbox::{Arrival, Token},
@@ -180,6 +180,18 @@ impl Store for Line {
         let written = self.operate(end, write).await;
         self.world.add(What::Told { process, person, written: taken(&written) });
         written
+    }
+
+    async fn beat(&self, owner: Owner, life_seconds: u64, end: Instant) -> Result<(), StoreFault> {
+        self.gate.pass().await;
+        self.world.owner_is(owner, self.process);
+        let beat = self.world.store.beat(owner, life_seconds, end);
+        self.operate(end, beat).await
+    }
+
+    async fn last_beat(&self, owner: Owner, end: Instant) -> Result<Revision, StoreFault> {
+        let last = self.world.store.last_beat(owner, end);
+        self.operate(end, last).await
     }
 }
 
@@ -364,7 +376,7 @@ pub(crate) fn opened(record: &[u8]) -> Option<SharedRecord> {
 }
 
 /// Who claims by this record.
-pub(crate) fn owner(record: &SharedRecord) -> Option<connector_bridge::domain::shared::Owner> {
+pub(crate) fn owner(record: &SharedRecord) -> Option<Owner> {
     match record.phase {
         SharedPhase::Claimed { owner, .. } => Some(owner),
         SharedPhase::FellBack(_) | SharedPhase::Decided(_) => None,

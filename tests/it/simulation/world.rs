@@ -13,6 +13,7 @@ use connector_bridge::{
     domain::{
         call_id::{CallId, HashKey},
         json::Object,
+        shared::Owner,
     },
     inbox::Arrival,
     wire::Message,
@@ -65,6 +66,12 @@ impl World {
             if let Some(after) = opened(after).map(|it| history.kept(&it)) {
                 history.add(What::Wrote { person: known[&call], before, after });
             }
+        });
+        let watching = Arc::clone(&history);
+        store.watch_beats(move |owner| {
+            let mut history = watching.lock().unwrap();
+            let process = history.process_of(owner);
+            history.add(What::Beat { process });
         });
         let workers = Workers::new(Dice::new(seed, 4), plan.workers, plan.times);
         Arc::new(Self {
@@ -126,6 +133,11 @@ impl World {
     /// What a record says.
     pub(crate) fn kept(&self, record: &[u8]) -> Option<Kept> {
         Some(self.history().kept(&opened(record)?))
+    }
+
+    /// `process` leases calls by this name.
+    pub(crate) fn owner_is(&self, owner: Owner, process: usize) {
+        self.history().owner_is(owner, process);
     }
 
     /// What a record says that `process` writes.

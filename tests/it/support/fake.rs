@@ -21,7 +21,7 @@ use connector_bridge::{
         call_id::CallId,
         connector::Subject,
         reply::{CacheControl, Reply, ServiceError},
-        shared::{Revision, UnixMicros},
+        shared::{Owner, Revision, UnixMicros},
     },
     events::Events,
     http::{Endpoint, Front, connection::Progress, peer::Peer},
@@ -84,14 +84,17 @@ pub(crate) struct ScriptedWire {
     store: Arc<FakeStore>,
     stream: FakeStream,
     is_dead: AtomicBool,
+    store_is_cut_off: watch::Sender<bool>,
 }
 
 impl Store for ScriptedWire {
     fn is_available(&self) -> bool {
-        self.store.is_available()
+        self.store.is_available() && !*self.store_is_cut_off.borrow()
     }
 
     async fn available(&self) {
+        let mut is_cut_off = self.store_is_cut_off.subscribe();
+        is_cut_off.wait_for(|is_cut_off| !is_cut_off).await.unwrap();
         self.store.available().await;
     }
 
@@ -100,7 +103,7 @@ impl Store for ScriptedWire {
     }
 
     async fn read(&self, call: CallId, end: Instant) -> Result<Option<Stored>, StoreFault> {
-        self.live().await;
+        self.reach_store().await?;
         self.store.read(call, end).await
     }
 
@@ -112,8 +115,18 @@ impl Store for ScriptedWire {
         record: Vec<u8>,
         end: Instant,
     ) -> Result<Written, StoreFault> {
-        self.live().await;
+        self.reach_store().await?;
         self.store.write(call, revision, life_seconds, record, end).await
+    }
+
+    async fn beat(&self, owner: Owner, life_seconds: u64, end: Instant) -> Result<(), StoreFault> {
+        self.reach_store().await?;
+        self.store.beat(owner, life_seconds, end).await
+    }
+
+    async fn last_beat(&self, owner: Owner, end: Instant) -> Result<Revision, StoreFault> {
+        self.reach_store().await?;
+        self.store.last_beat(owner, end).await
     }
 }
 
@@ -123,6 +136,12 @@ impl ScriptedWire {
         if self.is_dead.load(Ordering::Relaxed) {
             std::future::pending().await
         }
+    }
+
+    async fn reach_store(&self) -> Result<(), StoreFault> {
+        self.live().await;
+        let is_cut_off = *self.store_is_cut_off.borrow();
+        if is_cut_off { Err(StoreFault::Unavailable) } else { Ok(()) }
     }
 }
 
@@ -256,6 +275,7 @@ impl Bridge {
             store: Arc::clone(store),
             stream: FakeStream::new(),
             is_dead: AtomicBool::new(false),
+            store_is_cut_off: watch::Sender::new(false),
         };
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
@@ -372,6 +392,11 @@ impl Bridge {
     /// From now on nothing that it does reaches anyone.
     pub(crate) fn kill(&self) {
         self.wire().is_dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the store is out of its reach, and of nobody else's.
+    pub(crate) fn cut_off_store(&self, is_cut_off: bool) {
+        self.wire().store_is_cut_off.send_replace(is_cut_off);
     }
 
     pub(crate) fn disconnect(&self) {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,7 @@ use connector_bridge::{
     clock,
     domain::{
         call_id::CallId,
-        shared::{Revision, UnixMicros},
+        shared::{Owner, Revision, UnixMicros},
     },
     wire::{StoreFault, Stored, Written},
 };
@@ -39,11 +42,15 @@ pub(crate) type Change<'a> = (CallId, Option<&'a Bytes>, &'a Bytes);
 /// Is told of every write that takes place.
 type Watcher = Box<dyn FnMut(Change<'_>) + Send>;
 
+/// Is told of every beat.
+type BeatWatcher = Box<dyn FnMut(Owner) + Send>;
+
 /// Records that several bridges share.
 pub(crate) struct FakeStore {
     server: Arc<Mutex<Server>>,
     fates: Mutex<Fates>,
     available: watch::Sender<bool>,
+    beats: AtomicU64,
     start: Instant,
 }
 
@@ -51,8 +58,10 @@ pub(crate) struct FakeStore {
 #[derive(Default)]
 struct Server {
     records: HashMap<CallId, (Stored, Instant)>,
+    beats: HashMap<Owner, (Revision, Instant)>,
     last: u64,
     watcher: Option<Watcher>,
+    beat_watcher: Option<BeatWatcher>,
 }
 
 /// What the wall clock shows when a test begins.
@@ -65,6 +74,7 @@ impl FakeStore {
             server: Arc::default(),
             fates: Mutex::new(Box::new(|_| Fate::Done(1))),
             available: watch::Sender::new(true),
+            beats: AtomicU64::new(0),
             start: clock::now(),
         }
     }
@@ -77,6 +87,11 @@ impl FakeStore {
     /// From now on `watcher` is told of every write that takes place.
     pub(crate) fn watch(&self, watcher: impl FnMut(Change<'_>) + Send + 'static) {
         self.server.lock().unwrap().watcher = Some(Box::new(watcher));
+    }
+
+    /// The same of every beat.
+    pub(crate) fn watch_beats(&self, watcher: impl FnMut(Owner) + Send + 'static) {
+        self.server.lock().unwrap().beat_watcher = Some(Box::new(watcher));
     }
 
     /// Whether bridges think that it is worth asking.
@@ -99,7 +114,14 @@ impl FakeStore {
 
     /// Forgets everything, as when the server starts anew.
     pub(crate) fn clear(&self) {
-        self.server.lock().unwrap().records.clear();
+        let mut server = self.server.lock().unwrap();
+        server.records.clear();
+        server.beats.clear();
+    }
+
+    /// How many beats have been written.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// How many records there are.
@@ -108,6 +130,13 @@ impl FakeStore {
         let mut server = self.server.lock().unwrap();
         server.records.retain(|_, (_, ends)| now < *ends);
         server.records.len()
+    }
+
+    /// Writes every record otherwise that is text.
+    pub(crate) fn rewrite(&self, write: impl Fn(&str) -> String) {
+        for (stored, _) in self.server.lock().unwrap().records.values_mut() {
+            stored.record = write(std::str::from_utf8(&stored.record).unwrap()).into();
+        }
     }
 
     /// Puts other bytes in the place of every record.
@@ -141,6 +170,36 @@ impl FakeStore {
             let written = UnixMicros(WALL_START).plus(clock::now() - start);
             let record = record.into();
             server.write(call, life, Stored { revision, written, record })
+        })
+        .await
+    }
+
+    pub(crate) async fn beat(
+        &self,
+        owner: Owner,
+        life_seconds: u64,
+        end: Instant,
+    ) -> Result<(), StoreFault> {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        let life = Duration::from_secs(life_seconds);
+        self.suffer(true, end, move |server| {
+            server.last += 1;
+            if let Some(watcher) = &mut server.beat_watcher {
+                watcher(owner);
+            }
+            server.beats.insert(owner, (Revision(server.last), clock::now() + life));
+        })
+        .await
+    }
+
+    pub(crate) async fn last_beat(
+        &self,
+        owner: Owner,
+        end: Instant,
+    ) -> Result<Revision, StoreFault> {
+        self.suffer(false, end, move |server| {
+            let beat = server.beats.get(&owner).filter(|(_, ends)| clock::now() < *ends);
+            beat.map_or(Revision::NONE, |(beat, _)| *beat)
         })
         .await
     }

@@ -3,6 +3,9 @@
 
 use connector_bridge::domain::{outcome::Source, shared::Delivery};
 
+/// Milliseconds without a beat after which a lease is over.
+const LEASE_TIME: i64 = 1_800;
+
 use super::{Moment, Told};
 use crate::simulation::history::{Answer, Kept, NOT_A_DECISION, Phase, What};
 
@@ -66,10 +69,21 @@ fn may_replace(
             Ok(())
         }
         (Phase::Claimed { process, until }, Phase::Claimed { process: now, .. }) => {
-            if !same_round || after.unanswered <= before.unanswered {
+            let ((since, index), _) = told.record_at(person, at).ok_or("no lease is replaced")?;
+            let since = (since, index);
+            let has_sent = told.messages.iter().any(|message| {
+                told.person_of(message) == person
+                    && told.posts[message.post].process == *process
+                    && since < message.at
+                    && message.at < at
+            });
+            // Its own one, before anybody was asked.
+            let is_anew = process == now && !has_sent && after.unanswered == before.unanswered;
+            if !same_round || after.unanswered <= before.unanswered && !is_anew {
                 return Err("a claim is taken over as if nobody had been asked");
             }
-            let is_over = at.0 >= *until || process == now;
+            let is_silent = told.was_silent(*process, since, at, LEASE_TIME);
+            let is_over = at.0 >= *until || process == now || is_silent;
             if told.clocks_agree && !is_over {
                 Err("a claim that holds is taken over")
             } else {

@@ -8,8 +8,9 @@ use crate::simulation::history::Said;
 /// What the store may cost, and what the timers add.
 const STORE_TIME_MAX: i64 = 250 + 3;
 
-/// The longest pause between two looks at another replica's claim.
-const LOOK_PAUSE_MAX: i64 = 320;
+/// The longest pause between two looks at another replica's lease, and how long it may take then to
+/// look whether that one lives.
+const LOOK_PAUSE_MAX: i64 = 320 + 100;
 
 pub(super) fn check(told: &Told<'_>, broken: &mut Vec<String>) {
     for post in &told.posts {
