@@ -11,7 +11,6 @@ use std::{
 };
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use self::ports::Port;
@@ -23,6 +22,7 @@ use crate::{
     events::Events,
     http::{
         Endpoint, Front,
+        arriving::Arriving,
         connection::Progress,
         listener::{self, Terms},
         peer::{CertificateRules, Peer},
@@ -250,7 +250,7 @@ impl App {
             let listener = self.listener.try_clone()?;
             let front = Arc::clone(&front);
             let service =
-                move |request: Request<Incoming>, progress: Arc<Progress>, peer: Arc<Peer>| {
+                move |request: Request<Arriving>, progress: Arc<Progress>, peer: Arc<Peer>| {
                     let front = Arc::clone(&front);
                     async move { front.handle(request, &progress, &peer).await }
                 };

@@ -3,12 +3,12 @@
 use std::{net::TcpListener, sync::Arc};
 
 use http::Request;
-use hyper::body::Incoming;
 use tower_service::Service;
 
 use crate::{
     config::Config,
     http::{
+        arriving::Arriving,
         connection::Progress,
         listener::{self, Terms},
         peer::Peer,
@@ -41,7 +41,7 @@ pub(super) fn serve(
     let metrics = metrics.clone();
     // Probes are answered to the very end.
     let (never, stopping) = lifecycle::new();
-    let service = move |request: Request<Incoming>, _: Arc<Progress>, _: Arc<Peer>| {
+    let service = move |request: Request<Arriving>, _: Arc<Progress>, _: Arc<Peer>| {
         let mut router = router.clone();
         async move {
             match router.call(request.map(axum::body::Body::new)).await {

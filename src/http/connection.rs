@@ -15,7 +15,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::head::{HeadFault, HeadScan};
+use super::{
+    arriving::Rest,
+    head::{HeadFault, HeadScan},
+};
 use crate::{clock, memory::Receipt};
 
 /// How far the current exchange of a connection has come.
@@ -32,6 +35,8 @@ struct Exchange {
     fault: Option<HeadFault>,
     /// The whole answer was handed to the HTTP library and waits to be written.
     is_handed_over: bool,
+    /// What nobody has read of the current request's body.
+    rest: Option<Rest>,
     receipt: Option<Receipt>,
     answers: u64,
 }
@@ -62,6 +67,16 @@ impl Progress {
     /// Whether a request that comes next could not be looked at.
     pub(super) fn is_lost(&self) -> bool {
         self.lock().head.is_lost()
+    }
+
+    /// The reader of the current request's body has gone.
+    pub(super) fn leave(&self, rest: Rest) {
+        self.lock().rest = Some(rest);
+    }
+
+    /// What it has left; nothing where it came to the end.
+    pub(super) fn take_rest(&self) -> Option<Rest> {
+        self.lock().rest.take()
     }
 
     /// What is wrong with a head, and whether its request is the one that waits for an answer.

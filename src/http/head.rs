@@ -1,5 +1,6 @@
 //! A second look at a connection's bytes, for what the HTTP library lets pass: two lengths, a
-//! length together with chunks, and a request line without end.
+//! length together with chunks, codings beside chunks, and a request line without end or with a
+//! fragment, of which the library says nothing.
 //!
 //! Two programs that read such a request differently can be played against each other. A request
 //! may come right behind another, so this follows bodies from head to head. It looks at nothing
@@ -11,11 +12,20 @@ pub(super) const LINE_BYTES_MAX: usize = 12 * 1024;
 /// How much of a line is looked at: more than any name that matters with any value of use.
 const LOOK_BYTES_MAX: usize = 64;
 
+/// From here on the library has other meanings for a length.
+const NO_LENGTH: u64 = u64::MAX - 1;
+
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadFault {
     /// It says in two ways how long the body is.
     TwoLengths,
+    /// No body is as long as it says.
+    NoLength,
+    /// It names another transfer coding than chunks, or more than that.
+    Coding,
+    /// Its target has a fragment, which no client sends.
+    Fragment,
     /// Its first line is too long.
     LineTooLong,
 }
@@ -115,8 +125,10 @@ impl HeadScan {
         self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
         self.line_bytes += piece.len();
         self.ends_in_return = piece.ends_with(b"\r");
-        let too_long = is_request && self.text_bytes() > LINE_BYTES_MAX;
-        if too_long { Err(HeadFault::LineTooLong) } else { Ok(()) }
+        if is_request && self.text_bytes() > LINE_BYTES_MAX {
+            return Err(HeadFault::LineTooLong);
+        }
+        if is_request && piece.contains(&b'#') { Err(HeadFault::Fragment) } else { Ok(()) }
     }
 
     /// The length of the current line so far, without a return that may belong to its end.
@@ -166,9 +178,15 @@ impl HeadScan {
         let mut parts = self.line.splitn(2, |byte| *byte == b':');
         let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return Ok(()) };
         let length = if name.eq_ignore_ascii_case(b"content-length") {
-            let length = number(value, 10).filter(|_| self.is_whole());
-            length.map_or(BodyLength::Unreadable, BodyLength::Bytes)
+            match number(value, 10).filter(|_| self.is_whole()) {
+                None => BodyLength::Unreadable,
+                Some(NO_LENGTH..) => return Err(HeadFault::NoLength),
+                Some(length) => BodyLength::Bytes(length),
+            }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if !self.is_whole() || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(HeadFault::Coding);
+            }
             BodyLength::Chunks
         } else {
             return Ok(());
@@ -189,8 +207,12 @@ fn skip(left: u64, bytes: &[u8]) -> (u64, &[u8]) {
     (left - skipped as u64, bytes.get(skipped..).unwrap_or_default())
 }
 
-/// The size in front of a chunk, which extensions may follow.
+/// The size in front of a chunk, which extensions may follow. Nothing where they hold what no text
+/// does: the library does not look at them.
 fn chunk_size(line: &[u8]) -> Option<u64> {
+    if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return None;
+    }
     number(line.split(|byte| *byte == b';').next()?, 16)
 }
 

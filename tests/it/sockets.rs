@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connections;
+mod endings;
 mod hang_ups;
 mod heads;
 mod refusals;
