@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use self::ports::Port;
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, Scrapes},
     call::Watcher,
     clock,
     config::{CallStore, Config, ConfigError},
@@ -177,6 +177,7 @@ impl App {
             lanes,
             pipeline,
             logs,
+            scrapes: Scrapes::default(),
         };
         let admin = Arc::new(admin);
         let playground = playground.map(|(listener, _)| {

@@ -2,6 +2,7 @@
 
 pub mod arriving;
 pub mod connection;
+pub mod crowd;
 pub mod form;
 mod head;
 pub mod listener;

@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     arriving::{Arriving, REST_BYTES_MAX, read_at_once},
     connection::{Progress, Tracked, WRITE_TIMEOUT},
+    crowd::{Crowd, Seat},
     peer::{Chain, Peer},
     refusal::Refusal,
 };
@@ -59,12 +60,14 @@ pub struct Terms {
     pub connections: Arc<AtomicUsize>,
     /// What is shown to clients, where they have to speak TLS.
     pub tls: Option<Arc<Live<ServerTls>>>,
+    /// Where a connection gives way to the next one rather than being refused.
+    pub crowd: Option<Arc<Crowd>>,
 }
 
 impl Terms {
     /// Without TLS, for a listener that shares its connections with no other.
     pub fn plain(read_timeout: Duration, max_connections: usize) -> Self {
-        Self { read_timeout, max_connections, connections: Arc::default(), tls: None }
+        Self { read_timeout, max_connections, connections: Arc::default(), tls: None, crowd: None }
     }
 }
 
@@ -96,6 +99,11 @@ where
             metrics.rejected(Rejection::Connections);
             return;
         };
+        let seat = terms.crowd.as_ref().map(|crowd| {
+            let (seat, gone) = crowd.enter();
+            (0..gone).for_each(|_| metrics.rejected(Rejection::Connections));
+            seat
+        });
         let (terms, metrics, stopping) = (terms.clone(), metrics.clone(), stopping.clone());
         let service = service.clone();
         tasks.spawn(async move {
@@ -105,12 +113,12 @@ where
             match &terms.tls {
                 None => {
                     let peer = Arc::new(Peer::new(address, Vec::new()));
-                    connection(stream, peer, &terms, metrics, stopping, service).await;
+                    connection(stream, peer, &terms, metrics, stopping, seat, service).await;
                 }
                 Some(tls) => match shake_hands(stream, tls, &terms, &stopping).await {
                     Some(Ok((stream, chain))) => {
                         let peer = Arc::new(Peer::new(address, chain));
-                        connection(stream, peer, &terms, metrics, stopping, service).await;
+                        connection(stream, peer, &terms, metrics, stopping, seat, service).await;
                     }
                     Some(Err(_)) => metrics.rejected(Rejection::TlsHandshake),
                     None => {}
@@ -172,6 +180,7 @@ async fn connection<C, S, F, B>(
     terms: &Terms,
     metrics: Metrics,
     stopping: Stopping,
+    seat: Option<Seat>,
     service: S,
 ) where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -183,6 +192,7 @@ async fn connection<C, S, F, B>(
     let progress = Arc::new(Progress::default());
     let tracked = TokioIo::new(Tracked::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request: Request<Incoming>| {
+        seat.iter().for_each(Seat::is_used);
         let version = request.version();
         let request = Arriving::watch(request, &progress);
         let response = service(request, Arc::clone(&progress), Arc::clone(&peer));
@@ -209,6 +219,7 @@ async fn connection<C, S, F, B>(
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
+        () = gives_way(seat.as_ref()) => return,
     };
     let fault = progress.fault();
     match (&ended, fault) {
@@ -241,6 +252,13 @@ async fn is_last(progress: &Progress, stopping: &Stopping) -> bool {
         Some(rest) => read_at_once(rest).await,
     };
     !is_read || progress.is_lost() || stopping.phase() != Phase::Running
+}
+
+async fn gives_way(seat: Option<&Seat>) {
+    match seat {
+        Some(seat) => seat.gives_way().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The request of a connection that was accepted at the last moment may still be on its way.
