@@ -258,6 +258,36 @@ mod tests {
     }
 
     #[test]
+    fn a_length_is_one_that_a_body_can_have_and_a_coding_is_chunks_alone() {
+        let padded = format!("Transfer-Encoding: {}chunked\r\n\r\n", " ".repeat(LOOK_BYTES_MAX));
+        for (headers, found) in [
+            ("Transfer-Encoding:\tChunked \r\n\r\n", Ok(())),
+            ("X-Transfer-Encoding: gzip\r\n\r\n", Ok(())),
+            ("Transfer-Encoding: gzip, chunked\r\n\r\n", Err(HeadFault::Coding)),
+            ("Transfer-Encoding: chunked, chunked\n\n", Err(HeadFault::Coding)),
+            ("Transfer-Encoding: xchunked\r\n\r\n", Err(HeadFault::Coding)),
+            ("transfer-encoding:\r\n\r\n", Err(HeadFault::Coding)),
+            (&padded, Err(HeadFault::Coding)),
+            ("Content-Length: 18446744073709551613\r\n\r\n", Ok(())),
+            ("Content-Length: 18446744073709551614\r\n\r\n", Err(HeadFault::NoLength)),
+            ("Content-Length: 18446744073709551615\r\n\r\n", Err(HeadFault::NoLength)),
+        ] {
+            assert_eq!(look(&format!("{LINE}{headers}")).0, found, "{headers}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_found_in_a_request_line_and_nowhere_else() {
+        for (bytes, found) in [
+            ("POST /c#d HTTP/1.1\r\n", Err(HeadFault::Fragment)),
+            ("\r\nPOST /c?d# HTTP/1.1\r\n", Err(HeadFault::Fragment)),
+            ("POST / HTTP/1.1\r\nA: #\r\nContent-Length: 1\r\n\r\n#", Ok(())),
+        ] {
+            assert_eq!(look(bytes).0, found, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn a_request_line_has_an_end_and_a_header_line_is_not_one() {
         let long = "x".repeat(LINE_BYTES_MAX + 1);
         for (bytes, found) in [
@@ -286,6 +316,9 @@ mod tests {
             ("Transfer-Encoding: chunked\r\n\r\n2\n{}", Part::Lost),
             ("Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\n", Part::Lost),
             ("Transfer-Encoding: chunked\r\n\r\n+2\r\n", Part::Lost),
+            ("Transfer-Encoding: chunked\r\n\r\n2;a=\tb\r\n{}", Part::Chunk(2)),
+            ("Transfer-Encoding: chunked\r\n\r\n2;\0\r\n{}", Part::Lost),
+            ("Transfer-Encoding: chunked\r\n\r\n2;a\rb\r\n{}", Part::Lost),
             ("Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", Part::Lost),
             ("Content-Length: +5\r\n\r\n", Part::Lost),
             (&format!("Content-Length:{wide}5\r\n\r\n"), Part::Lost),

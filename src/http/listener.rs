@@ -101,7 +101,7 @@ where
         };
         let seat = terms.crowd.as_ref().map(|crowd| {
             let (seat, gone) = crowd.enter();
-            (0..gone).for_each(|_| metrics.rejected(Rejection::Connections));
+            (0..gone).for_each(|_| metrics.rejected(Rejection::GaveWay));
             seat
         });
         let (terms, metrics, stopping) = (terms.clone(), metrics.clone(), stopping.clone());

@@ -76,7 +76,7 @@ async fn a_probe_is_answered_whatever_holds_every_place() {
             }
         }
     }
-    let series = "rejections_total{reason=\"connections\"}";
+    let series = "rejections_total{reason=\"gave_way\"}";
     let rejected = value_of(series, &get(port, "/metrics").await.body).unwrap();
     assert!(rejected >= f64::from(u32::try_from(all.len() - ALL).unwrap()), "{rejected}");
 }

@@ -5,6 +5,7 @@ mod connections;
 mod endings;
 mod hang_ups;
 mod heads;
+mod nginx;
 mod refusals;
 
 use std::{
