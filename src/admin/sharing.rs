@@ -26,7 +26,8 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Clone + Send + 'static> Shared<T> {
-    /// The output of `work`, this one or that of another who asks; nothing where it has panicked.
+    /// The output of `work`, which is to be alike for all who ask, as any of them does it for the
+    /// others; nothing where it has panicked.
     pub(super) async fn get(&self, work: impl Fn() -> T + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let begins = {
@@ -109,8 +110,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_costs_those_who_wait_their_output_and_nobody_after_them() {
-        let shared = Shared::default();
-        assert_eq!(shared.get(|| -> u8 { panic!("on purpose") }).await, None);
-        assert_eq!(shared.get(|| 7).await, Some(7));
+        let (shared, count) = (Shared::default(), Arc::new(AtomicU64::new(0)));
+        let work = || {
+            let count = Arc::clone(&count);
+            move || {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                assert_ne!(number, 0, "on purpose");
+                number
+            }
+        };
+        assert_eq!(shared.get(work()).await, None);
+        assert_eq!(shared.get(work()).await, Some(1));
     }
 }
