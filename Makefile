@@ -47,6 +47,10 @@ DEPLOY_TOOLS := .tools/deploy
 IMAGE_TOOLS := .tools/image
 IMAGE_TESTS := .tools/image-tests
 
+# A proxy that keeps connections, for tests.
+NGINX := $(shell command -v nginx || echo $(TOOLS)/nginx/usr/sbin/nginx)
+export NGINX
+
 # Counts instructions.
 VALGRIND := $(shell command -v valgrind || echo $(TOOLS)/valgrind/usr/bin/valgrind)
 
@@ -70,7 +74,7 @@ test: fmt clippy doc unit test-faults test-observability test-image test-chart t
 	test-workers test-browser test-instructions demo-once deny sbom
 
 # Everything that tests fetch; `make test` fetches it too, each when it is needed.
-tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
+tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(NGINX) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
 	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(BROWSER_TOOLS)/installed $(VALGRIND) \
 	$(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
 
@@ -93,7 +97,7 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
-unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(ASYNCAPI_SCHEMA)
+unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(ASYNCAPI_SCHEMA) $(NGINX)
 	cargo test --locked
 
 # Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak. One scenario
@@ -225,6 +229,10 @@ $(BROWSER_TOOLS)/installed: tests/browser/fetch-tools tests/browser/requirements
 
 $(TOOLS)/valgrind/usr/bin/valgrind: deploy/fetch-debian
 	deploy/fetch-debian $(TOOLS)/valgrind valgrind
+	touch $@
+
+$(TOOLS)/nginx/usr/sbin/nginx: deploy/fetch-debian
+	deploy/fetch-debian $(TOOLS)/nginx nginx!
 	touch $@
 
 $(IMAGE_TESTS)/installed: tests/image/fetch-tools deploy/fetch-debian

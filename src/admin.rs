@@ -1,5 +1,7 @@
 //! Probes, metrics and status, on a port of their own.
 
+mod sharing;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,8 +17,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 
+use self::sharing::Shared;
 use crate::{
     clock,
     config::LogLevel,
@@ -49,6 +53,8 @@ pub struct Admin {
     pub pipeline: Arc<Pipeline<NatsWire>>,
     /// Where log lines go, in a process whose logs are this bridge's.
     pub logs: Option<Logs>,
+    /// Who waits for the metrics.
+    pub scrapes: Scrapes,
 }
 
 /// All paths.
@@ -72,19 +78,19 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
-    let is_running = admin.stopping.phase() == Phase::Running;
-    admin.metrics.ready.set(i64::from(is_running));
-    admin.metrics.draining.set(i64::from(!is_running));
-    refresh_gauges(&admin.lanes, &admin.metrics);
-    if let Some(logs) = &admin.logs {
-        logs.refresh(&admin.metrics);
-    }
-    if takes_openmetrics(&headers) {
-        return ([(CONTENT_TYPE, OPENMETRICS_TYPE)], admin.metrics.openmetrics()).into_response();
-    }
-    match admin.metrics.text() {
-        Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let (kind, media_type, write): (_, _, fn(&Metrics) -> _) = if takes_openmetrics(&headers) {
+        (&admin.scrapes.openmetrics, OPENMETRICS_TYPE, |metrics| Some(metrics.openmetrics()))
+    } else {
+        (&admin.scrapes.text, METRICS_TYPE, |metrics| metrics.text().ok())
+    };
+    let shown = Arc::clone(&admin);
+    let text = kind.get(move || {
+        shown.refresh();
+        write(&shown.metrics).map(Bytes::from)
+    });
+    match text.await.flatten() {
+        Some(text) => ([(CONTENT_TYPE, media_type)], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -117,7 +123,25 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
     ([(CONTENT_TYPE, "application/json")], format!("{:#}\n", admin.status())).into_response()
 }
 
+/// The metrics as they are being written for who has asked.
+#[derive(Default)]
+pub struct Scrapes {
+    text: Shared<Option<Bytes>>,
+    openmetrics: Shared<Option<Bytes>>,
+}
+
 impl Admin {
+    /// Measures what is not counted as it happens.
+    fn refresh(&self) {
+        let is_running = self.stopping.phase() == Phase::Running;
+        self.metrics.ready.set(i64::from(is_running));
+        self.metrics.draining.set(i64::from(!is_running));
+        refresh_gauges(&self.lanes, &self.metrics);
+        if let Some(logs) = &self.logs {
+            logs.refresh(&self.metrics);
+        }
+    }
+
     /// The state of the bridge, with nothing of any call in it.
     pub fn status(&self) -> Value {
         let wire = self.pipeline.wire();

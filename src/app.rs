@@ -11,18 +11,18 @@ use std::{
 };
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use self::ports::Port;
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, Scrapes},
     call::Watcher,
     clock,
     config::{CallStore, Config, ConfigError},
     events::Events,
     http::{
         Endpoint, Front,
+        arriving::Arriving,
         connection::Progress,
         listener::{self, Terms},
         peer::{CertificateRules, Peer},
@@ -177,6 +177,7 @@ impl App {
             lanes,
             pipeline,
             logs,
+            scrapes: Scrapes::default(),
         };
         let admin = Arc::new(admin);
         let playground = playground.map(|(listener, _)| {
@@ -250,7 +251,7 @@ impl App {
             let listener = self.listener.try_clone()?;
             let front = Arc::clone(&front);
             let service =
-                move |request: Request<Incoming>, progress: Arc<Progress>, peer: Arc<Peer>| {
+                move |request: Request<Arriving>, progress: Arc<Progress>, peer: Arc<Peer>| {
                     let front = Arc::clone(&front);
                     async move { front.handle(request, &progress, &peer).await }
                 };

@@ -1,6 +1,9 @@
 //! What callers talk to: from the first byte of a request to the last byte of its answer.
 
+pub mod arriving;
 pub mod connection;
+pub mod crowd;
+pub mod form;
 mod head;
 pub mod listener;
 mod media_type;
@@ -18,9 +21,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE,
         WWW_AUTHENTICATE,
     },
 };
@@ -117,10 +120,8 @@ impl<W: Wire> Front<W> {
         B: Body<Data = Bytes> + Unpin,
     {
         let arrived = progress.arrived();
-        if request.version() == Version::HTTP_11
-            && request.headers().get_all(HOST).iter().count() != 1
-        {
-            return self.refuse(None, progress, Refusal::Host);
+        if let Err(refusal) = form::check(&request) {
+            return self.refuse(None, progress, refusal);
         }
         if request.uri().path_and_query().is_some_and(|t| t.as_str().len() > TARGET_BYTES_MAX) {
             return self.refuse(None, progress, Refusal::TargetTooLong);
@@ -299,7 +300,9 @@ impl<W: Wire> Front<W> {
                 drop(headers.insert(WWW_AUTHENTICATE, CHALLENGE));
             }
             Refusal::Credentials(_)
-            | Refusal::TwoLengths
+            | Refusal::Length
+            | Refusal::Coding
+            | Refusal::Target
             | Refusal::Host
             | Refusal::TargetTooLong
             | Refusal::UnknownPath

@@ -2,22 +2,28 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use http::Request;
-use hyper::body::Incoming;
+use axum::response::{IntoResponse, Response};
+use http::{Request, header::CONNECTION};
 use tower_service::Service;
 
 use crate::{
+    clock,
     config::Config,
     http::{
+        arriving::Arriving,
         connection::Progress,
+        crowd::Crowd,
+        form,
         listener::{self, Terms},
         peer::Peer,
+        refusal::Refusal,
     },
     lifecycle,
     metrics::Metrics,
 };
 
-/// The most connections to each of these ports.
+/// The most connections to each of these ports; for one more, the one that was used longest ago is
+/// closed.
 const CONNECTIONS_MAX: usize = 64;
 
 /// What is at a port.
@@ -29,6 +35,12 @@ pub(super) enum Port {
     Playground,
 }
 
+/// An answer behind which the connection ends, without a body.
+fn turned_away(refusal: Refusal, metrics: &Metrics) -> Response {
+    refusal.rejection().into_iter().for_each(|why| metrics.rejected(why));
+    (refusal.status(), [(CONNECTION, "close")]).into_response()
+}
+
 /// Serves a port, forever.
 pub(super) fn serve(
     port: Port,
@@ -37,16 +49,24 @@ pub(super) fn serve(
     config: &Config,
     metrics: &Metrics,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let terms = Terms::plain(config.read_timeout, CONNECTIONS_MAX);
-    let metrics = metrics.clone();
+    let within = config.read_timeout;
+    let crowd = Some(Crowd::new(CONNECTIONS_MAX));
+    let terms = Terms { crowd, ..Terms::plain(within, usize::MAX) };
+    let (metrics, counts) = (metrics.clone(), metrics.clone());
     // Probes are answered to the very end.
     let (never, stopping) = lifecycle::new();
-    let service = move |request: Request<Incoming>, _: Arc<Progress>, _: Arc<Peer>| {
-        let mut router = router.clone();
+    let service = move |request: Request<Arriving>, _: Arc<Progress>, _: Arc<Peer>| {
+        let (mut router, metrics) = (router.clone(), counts.clone());
         async move {
-            match router.call(request.map(axum::body::Body::new)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
+            if let Err(refusal) = form::check(&request) {
+                return turned_away(refusal, &metrics);
+            }
+            let answer = router.call(request.map(axum::body::Body::new));
+            // What waits for no one waits for the body.
+            match clock::until(clock::now() + within, answer).await {
+                Some(Ok(response)) => response,
+                Some(Err(never)) => match never {},
+                None => turned_away(Refusal::BodyTimeout, &metrics),
             }
         }
     };

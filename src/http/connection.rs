@@ -15,7 +15,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::head::{HeadFault, HeadScan};
+use super::{
+    arriving::Rest,
+    head::{HeadFault, HeadScan},
+};
 use crate::{clock, memory::Receipt};
 
 /// How far the current exchange of a connection has come.
@@ -32,6 +35,8 @@ struct Exchange {
     fault: Option<HeadFault>,
     /// The whole answer was handed to the HTTP library and waits to be written.
     is_handed_over: bool,
+    /// What nobody has read of the current request's body.
+    rest: Option<Rest>,
     receipt: Option<Receipt>,
     answers: u64,
 }
@@ -62,6 +67,16 @@ impl Progress {
     /// Whether a request that comes next could not be looked at.
     pub(super) fn is_lost(&self) -> bool {
         self.lock().head.is_lost()
+    }
+
+    /// The reader of the current request's body has gone.
+    pub(super) fn leave(&self, rest: Rest) {
+        self.lock().rest = Some(rest);
+    }
+
+    /// What it has left; nothing where it came to the end.
+    pub(super) fn take_rest(&self) -> Option<Rest> {
+        self.lock().rest.take()
     }
 
     /// What is wrong with a head, and whether its request is the one that waits for an answer.
@@ -171,16 +186,21 @@ impl Body for AnswerBody {
 /// how long it may take for the last of what waits to be sent, which is less than 64 KiB.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the socket may take for an answer altogether. Longer than any caller waits for one.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A stream that keeps [`Progress`] up to date, and gives up a client that does not read.
 pub(super) struct Tracked<S> {
     stream: S,
     progress: Arc<Progress>,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// When an answer had to wait for its client, and is not written since.
+    behind: Option<Instant>,
 }
 
 impl<S> Tracked<S> {
     pub(super) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, progress, stalled: None }
+        Self { stream, progress, stalled: None, behind: None }
     }
 
     /// Ends with an error what has waited too long for the client to read.
@@ -193,7 +213,11 @@ impl<S> Tracked<S> {
             self.stalled = None;
             return wrote;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+        let stalled = self.stalled.get_or_insert_with(|| {
+            let now = clock::now();
+            let end = *self.behind.get_or_insert(now) + ANSWER_TIMEOUT;
+            Box::pin(sleep(WRITE_TIMEOUT.min(end.saturating_duration_since(now))))
+        });
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -247,6 +271,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         ready!(self.watch(context, flushed))?;
+        self.behind = None;
         self.progress.written();
         Poll::Ready(Ok(()))
     }
@@ -258,5 +283,51 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
         }
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
         self.watch(context, shut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// Writes to a client that takes a piece, then waits, and so on.
+    async fn written_to(pause: Duration, pieces: usize) -> (io::Result<()>, Duration) {
+        let (here, mut there) = tokio::io::duplex(10);
+        let client = async move {
+            let mut piece = [0; 10];
+            for _ in 0..pieces {
+                tokio::time::sleep(pause).await;
+                there.read_exact(&mut piece).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut tracked = Tracked::new(here, Arc::default());
+        let start = Instant::now();
+        let write = async {
+            tracked.write_all(&[0; 200]).await?;
+            tracked.flush().await
+        };
+        tokio::select! {
+            wrote = write => (wrote, start.elapsed()),
+            () = client => unreachable!("it waits for ever"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_when_nothing_is_taken_for_5_s_or_not_all_within_30_s() {
+        let seconds = Duration::from_secs;
+        let (wrote, took) = written_to(seconds(1), 19).await;
+        assert!(wrote.is_ok(), "{took:?}");
+        let (wrote, took) = written_to(seconds(1), 10).await;
+        assert_eq!(wrote.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(took.as_secs(), 15);
+        let (wrote, took) = written_to(seconds(4), 19).await;
+        assert_eq!(wrote.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(took.as_secs(), 30);
     }
 }

@@ -1,5 +1,6 @@
 //! A second look at a connection's bytes, for what the HTTP library lets pass: two lengths, a
-//! length together with chunks, and a request line without end.
+//! length together with chunks, codings beside chunks, and a request line without end or with a
+//! fragment, of which the library says nothing.
 //!
 //! Two programs that read such a request differently can be played against each other. A request
 //! may come right behind another, so this follows bodies from head to head. It looks at nothing
@@ -11,11 +12,20 @@ pub(super) const LINE_BYTES_MAX: usize = 12 * 1024;
 /// How much of a line is looked at: more than any name that matters with any value of use.
 const LOOK_BYTES_MAX: usize = 64;
 
+/// From here on the library has other meanings for a length.
+const NO_LENGTH: u64 = u64::MAX - 1;
+
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadFault {
     /// It says in two ways how long the body is.
     TwoLengths,
+    /// No body is as long as it says.
+    NoLength,
+    /// It names another transfer coding than chunks, or more than that.
+    Coding,
+    /// Its target has a fragment, which no client sends.
+    Fragment,
     /// Its first line is too long.
     LineTooLong,
 }
@@ -115,8 +125,10 @@ impl HeadScan {
         self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
         self.line_bytes += piece.len();
         self.ends_in_return = piece.ends_with(b"\r");
-        let too_long = is_request && self.text_bytes() > LINE_BYTES_MAX;
-        if too_long { Err(HeadFault::LineTooLong) } else { Ok(()) }
+        if is_request && self.text_bytes() > LINE_BYTES_MAX {
+            return Err(HeadFault::LineTooLong);
+        }
+        if is_request && piece.contains(&b'#') { Err(HeadFault::Fragment) } else { Ok(()) }
     }
 
     /// The length of the current line so far, without a return that may belong to its end.
@@ -166,9 +178,15 @@ impl HeadScan {
         let mut parts = self.line.splitn(2, |byte| *byte == b':');
         let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return Ok(()) };
         let length = if name.eq_ignore_ascii_case(b"content-length") {
-            let length = number(value, 10).filter(|_| self.is_whole());
-            length.map_or(BodyLength::Unreadable, BodyLength::Bytes)
+            match number(value, 10).filter(|_| self.is_whole()) {
+                None => BodyLength::Unreadable,
+                Some(NO_LENGTH..) => return Err(HeadFault::NoLength),
+                Some(length) => BodyLength::Bytes(length),
+            }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if !self.is_whole() || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(HeadFault::Coding);
+            }
             BodyLength::Chunks
         } else {
             return Ok(());
@@ -189,8 +207,12 @@ fn skip(left: u64, bytes: &[u8]) -> (u64, &[u8]) {
     (left - skipped as u64, bytes.get(skipped..).unwrap_or_default())
 }
 
-/// The size in front of a chunk, which extensions may follow.
+/// The size in front of a chunk, which extensions may follow. Nothing where they hold what no text
+/// does: the library does not look at them.
 fn chunk_size(line: &[u8]) -> Option<u64> {
+    if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return None;
+    }
     number(line.split(|byte| *byte == b';').next()?, 16)
 }
 
@@ -236,6 +258,36 @@ mod tests {
     }
 
     #[test]
+    fn a_length_is_one_that_a_body_can_have_and_a_coding_is_chunks_alone() {
+        let padded = format!("Transfer-Encoding: {}chunked\r\n\r\n", " ".repeat(LOOK_BYTES_MAX));
+        for (headers, found) in [
+            ("Transfer-Encoding:\tChunked \r\n\r\n", Ok(())),
+            ("X-Transfer-Encoding: gzip\r\n\r\n", Ok(())),
+            ("Transfer-Encoding: gzip, chunked\r\n\r\n", Err(HeadFault::Coding)),
+            ("Transfer-Encoding: chunked, chunked\n\n", Err(HeadFault::Coding)),
+            ("Transfer-Encoding: xchunked\r\n\r\n", Err(HeadFault::Coding)),
+            ("transfer-encoding:\r\n\r\n", Err(HeadFault::Coding)),
+            (&padded, Err(HeadFault::Coding)),
+            ("Content-Length: 18446744073709551613\r\n\r\n", Ok(())),
+            ("Content-Length: 18446744073709551614\r\n\r\n", Err(HeadFault::NoLength)),
+            ("Content-Length: 18446744073709551615\r\n\r\n", Err(HeadFault::NoLength)),
+        ] {
+            assert_eq!(look(&format!("{LINE}{headers}")).0, found, "{headers}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_found_in_a_request_line_and_nowhere_else() {
+        for (bytes, found) in [
+            ("POST /c#d HTTP/1.1\r\n", Err(HeadFault::Fragment)),
+            ("\r\nPOST /c?d# HTTP/1.1\r\n", Err(HeadFault::Fragment)),
+            ("POST / HTTP/1.1\r\nA: #\r\nContent-Length: 1\r\n\r\n#", Ok(())),
+        ] {
+            assert_eq!(look(bytes).0, found, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn a_request_line_has_an_end_and_a_header_line_is_not_one() {
         let long = "x".repeat(LINE_BYTES_MAX + 1);
         for (bytes, found) in [
@@ -264,6 +316,9 @@ mod tests {
             ("Transfer-Encoding: chunked\r\n\r\n2\n{}", Part::Lost),
             ("Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\n", Part::Lost),
             ("Transfer-Encoding: chunked\r\n\r\n+2\r\n", Part::Lost),
+            ("Transfer-Encoding: chunked\r\n\r\n2;a=\tb\r\n{}", Part::Chunk(2)),
+            ("Transfer-Encoding: chunked\r\n\r\n2;\0\r\n{}", Part::Lost),
+            ("Transfer-Encoding: chunked\r\n\r\n2;a\rb\r\n{}", Part::Lost),
             ("Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", Part::Lost),
             ("Content-Length: +5\r\n\r\n", Part::Lost),
             (&format!("Content-Length:{wide}5\r\n\r\n"), Part::Lost),

@@ -23,8 +23,9 @@ use tokio::{
 };
 
 use super::{
+    arriving::{Arriving, REST_BYTES_MAX, read_at_once},
     connection::{Progress, Tracked, WRITE_TIMEOUT},
-    head::HeadFault,
+    crowd::{Crowd, Seat},
     peer::{Chain, Peer},
     refusal::Refusal,
 };
@@ -41,9 +42,6 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The pause after the system refused a new connection, for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// How much of a refused request is still read.
-const REST_BYTES_MAX: u64 = 256 * 1024;
 
 /// How long the rest of a refused request is waited for: a round trip of the slowest client.
 const REST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -62,12 +60,14 @@ pub struct Terms {
     pub connections: Arc<AtomicUsize>,
     /// What is shown to clients, where they have to speak TLS.
     pub tls: Option<Arc<Live<ServerTls>>>,
+    /// Where a connection gives way to the next one rather than being refused.
+    pub crowd: Option<Arc<Crowd>>,
 }
 
 impl Terms {
     /// Without TLS, for a listener that shares its connections with no other.
     pub fn plain(read_timeout: Duration, max_connections: usize) -> Self {
-        Self { read_timeout, max_connections, connections: Arc::default(), tls: None }
+        Self { read_timeout, max_connections, connections: Arc::default(), tls: None, crowd: None }
     }
 }
 
@@ -87,7 +87,7 @@ pub async fn serve<S, F, B>(
     service: S,
 ) -> io::Result<()>
 where
-    S: Fn(Request<Incoming>, Arc<Progress>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Request<Arriving>, Arc<Progress>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -99,6 +99,11 @@ where
             metrics.rejected(Rejection::Connections);
             return;
         };
+        let seat = terms.crowd.as_ref().map(|crowd| {
+            let (seat, gone) = crowd.enter();
+            (0..gone).for_each(|_| metrics.rejected(Rejection::GaveWay));
+            seat
+        });
         let (terms, metrics, stopping) = (terms.clone(), metrics.clone(), stopping.clone());
         let service = service.clone();
         tasks.spawn(async move {
@@ -108,12 +113,12 @@ where
             match &terms.tls {
                 None => {
                     let peer = Arc::new(Peer::new(address, Vec::new()));
-                    connection(stream, peer, &terms, metrics, stopping, service).await;
+                    connection(stream, peer, &terms, metrics, stopping, seat, service).await;
                 }
                 Some(tls) => match shake_hands(stream, tls, &terms, &stopping).await {
                     Some(Ok((stream, chain))) => {
                         let peer = Arc::new(Peer::new(address, chain));
-                        connection(stream, peer, &terms, metrics, stopping, service).await;
+                        connection(stream, peer, &terms, metrics, stopping, seat, service).await;
                     }
                     Some(Err(_)) => metrics.rejected(Rejection::TlsHandshake),
                     None => {}
@@ -175,23 +180,30 @@ async fn connection<C, S, F, B>(
     terms: &Terms,
     metrics: Metrics,
     stopping: Stopping,
+    seat: Option<Seat>,
     service: S,
 ) where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Fn(Request<Incoming>, Arc<Progress>, Arc<Peer>) -> F + Send + Sync,
+    S: Fn(Request<Arriving>, Arc<Progress>, Arc<Peer>) -> F + Send + Sync,
     F: Future<Output = Response<B>> + Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let progress = Arc::new(Progress::default());
     let tracked = TokioIo::new(Tracked::new(stream, Arc::clone(&progress)));
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
+        seat.iter().for_each(Seat::is_used);
+        let version = request.version();
+        let request = Arriving::watch(request, &progress);
         let response = service(request, Arc::clone(&progress), Arc::clone(&peer));
         let (stopping, progress) = (&stopping, &progress);
         async move {
             let mut response = response.await;
-            if stopping.phase() != Phase::Running || progress.is_lost() {
+            let is_last = is_last(progress, stopping).await;
+            if is_last || response.headers().contains_key(CONNECTION) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                // Otherwise the library tells a client of HTTP/1.0 both: close and keep.
+                *response.version_mut() = version;
             }
             Ok::<_, std::convert::Infallible>(response)
         }
@@ -207,24 +219,45 @@ async fn connection<C, S, F, B>(
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
+        () = gives_way(seat.as_ref()) => return,
     };
     let fault = progress.fault();
     match (&ended, fault) {
-        (_, Some((fault, _))) => metrics.rejected(rejection_of(fault)),
+        (_, Some((fault, _))) => {
+            Refusal::from(fault).rejection().into_iter().for_each(|why| metrics.rejected(why));
+        }
         (Ok(()), None) => {}
         (Err(error), None) => count(error, &progress, &metrics),
     }
     let mut stream = connection.into_parts().io.into_inner().into_stream();
     match fault {
-        Some((fault, true)) => refuse(&mut stream, fault).await,
+        Some((fault, true)) => refuse(&mut stream, fault.into()).await,
         // The answers to earlier requests are lost: nobody could tell which this one is for.
         Some((_, false)) => {}
-        // Inside of TLS, an end without a word looks like an attack to the other side.
-        None if ended.is_err_and(|error| error.is_timeout()) => {
+        // The library leaves it out after a timeout, and where a request has asked for another
+        // protocol. Inside of TLS, an end without a word looks like an attack to the other side.
+        None => {
             drop(tokio::time::timeout(REST_TIMEOUT, stream.shutdown()).await);
+            if !ended.is_err_and(|error| error.is_timeout()) && progress.is_inside_a_request() {
+                read_rest(&mut stream).await;
+            }
         }
-        None if progress.is_inside_a_request() => read_rest(&mut stream).await,
-        None => {}
+    }
+}
+
+/// Whether an answer is the last one of its connection.
+async fn is_last(progress: &Progress, stopping: &Stopping) -> bool {
+    let is_read = match progress.take_rest() {
+        None => true,
+        Some(rest) => read_at_once(rest).await,
+    };
+    !is_read || progress.is_lost() || stopping.phase() != Phase::Running
+}
+
+async fn gives_way(seat: Option<&Seat>) {
+    match seat {
+        Some(seat) => seat.gives_way().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -246,25 +279,17 @@ fn count(error: &hyper::Error, progress: &Progress, metrics: &Metrics) {
     }
 }
 
-fn rejection_of(fault: HeadFault) -> Rejection {
-    match fault {
-        HeadFault::TwoLengths => Rejection::Malformed,
-        HeadFault::LineTooLong => Rejection::HeadTooLarge,
-    }
-}
-
 /// The library has not seen the request, so that this is the only answer to it.
-async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), fault: HeadFault) {
-    let (status, refusal) = match fault {
-        HeadFault::TwoLengths => ("400 Bad Request", Refusal::TwoLengths),
-        HeadFault::LineTooLong => ("414 URI Too Long", Refusal::TargetTooLong),
-    };
+async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), refusal: Refusal) {
+    let status = refusal.status();
     let body = refusal.body();
     let media_type =
         if refusal.has_body() { "content-type: application/problem+json\r\n" } else { "" };
     let head = format!(
-        "HTTP/1.1 {status}\r\ncache-control: no-store\r\n{media_type}connection: close\r\n\
+        "HTTP/1.1 {} {}\r\ncache-control: no-store\r\n{media_type}connection: close\r\n\
          content-length: {}\r\n\r\n",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default(),
         body.len()
     );
     let answer = [head.as_bytes(), &body].concat();
@@ -281,7 +306,7 @@ async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), fault: HeadF
 /// Reads what is still on its way, so that the answer is not lost to a reset (RFC 9112, section
 /// 9.6).
 async fn read_rest(stream: &mut (impl AsyncRead + Unpin)) {
-    let (mut rest, mut nowhere) = (stream.take(REST_BYTES_MAX), tokio::io::sink());
+    let (mut rest, mut nowhere) = (stream.take(REST_BYTES_MAX as u64), tokio::io::sink());
     let read = tokio::io::copy(&mut rest, &mut nowhere);
     drop(tokio::time::timeout(REST_TIMEOUT, read).await);
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::head::HeadFault;
 use crate::{
     domain::{credentials::AuthFailure, json::JsonFault, problem::Problem},
     metrics::Rejection,
@@ -11,9 +12,13 @@ use crate::{
 /// Why a request is turned away. In the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its length is given twice.
-    TwoLengths,
-    /// No Host, or two.
+    /// Its length is given twice, or is none.
+    Length,
+    /// A transfer coding other than chunks.
+    Coding,
+    /// Not a target, or one for others.
+    Target,
+    /// No Host, two, or one that names no host.
     Host,
     /// The request target is too long.
     TargetTooLong,
@@ -39,7 +44,9 @@ impl Refusal {
     fn problem(self) -> Problem {
         let problem = |status, code, title| Problem { status, code, title };
         match self {
-            Refusal::TwoLengths => problem(400, "two_lengths", "Bad request"),
+            Refusal::Length => problem(400, "length", "Bad request"),
+            Refusal::Coding => problem(400, "transfer_coding", "Bad request"),
+            Refusal::Target => problem(400, "target", "Bad request"),
             Refusal::Host => problem(400, "host", "Bad request"),
             Refusal::TargetTooLong => problem(414, "target_too_long", "Address too long"),
             Refusal::UnknownPath => problem(404, "unknown_path", "Not found"),
@@ -88,7 +95,9 @@ impl Refusal {
     /// Whether the connection ends with it: what follows on it would not be a request.
     pub fn closes(self) -> bool {
         match self {
-            Refusal::TwoLengths
+            Refusal::Length
+            | Refusal::Coding
+            | Refusal::Target
             | Refusal::Host
             | Refusal::TargetTooLong
             | Refusal::TooLarge
@@ -110,7 +119,11 @@ impl Refusal {
     /// Under what it is counted, besides failed authentication.
     pub fn rejection(self) -> Option<Rejection> {
         match self {
-            Refusal::TwoLengths | Refusal::Host | Refusal::BrokenBody => Some(Rejection::Malformed),
+            Refusal::Length
+            | Refusal::Coding
+            | Refusal::Target
+            | Refusal::Host
+            | Refusal::BrokenBody => Some(Rejection::Malformed),
             Refusal::TargetTooLong => Some(Rejection::HeadTooLarge),
             Refusal::UnknownPath => Some(Rejection::UnknownPath),
             Refusal::Method => Some(Rejection::Method),
@@ -119,6 +132,17 @@ impl Refusal {
             Refusal::TooLarge => Some(Rejection::TooLarge),
             Refusal::BodyTimeout => Some(Rejection::Timeout),
             Refusal::Json(_) => Some(Rejection::BadJson),
+        }
+    }
+}
+
+impl From<HeadFault> for Refusal {
+    fn from(fault: HeadFault) -> Self {
+        match fault {
+            HeadFault::TwoLengths | HeadFault::NoLength => Refusal::Length,
+            HeadFault::Coding => Refusal::Coding,
+            HeadFault::Fragment => Refusal::Target,
+            HeadFault::LineTooLong => Refusal::TargetTooLong,
         }
     }
 }

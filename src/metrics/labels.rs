@@ -13,6 +13,8 @@ pub enum Rejection {
     TlsHandshake,
     /// More connections than allowed.
     Connections,
+    /// To administration or the playground, and another connection needed the place.
+    GaveWay,
     /// No such path.
     UnknownPath,
     /// Not POST.
@@ -26,12 +28,13 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Malformed,
         Self::HeadTooLarge,
         Self::Timeout,
         Self::TlsHandshake,
         Self::Connections,
+        Self::GaveWay,
         Self::UnknownPath,
         Self::Method,
         Self::MediaType,
@@ -47,6 +50,7 @@ impl Rejection {
             Rejection::Timeout => "timeout",
             Rejection::TlsHandshake => "tls_handshake",
             Rejection::Connections => "connections",
+            Rejection::GaveWay => "gave_way",
             Rejection::UnknownPath => "unknown_path",
             Rejection::Method => "method",
             Rejection::MediaType => "media_type",

@@ -7,6 +7,7 @@
     clippy::disallowed_methods
 )]
 
+mod administration;
 mod audit;
 mod catalogue;
 mod commands;

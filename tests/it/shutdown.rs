@@ -8,14 +8,16 @@ use std::{
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use connector_bridge::{
-    http::listener::{self, Terms},
+    http::{
+        arriving::Arriving,
+        listener::{self, Terms},
+    },
     lifecycle::{self, Phase},
     metrics::Metrics,
 };
 use futures_util::StreamExt;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -251,7 +253,7 @@ async fn connections_that_wait_to_be_accepted_are_taken_before_the_listener_is_c
     }
     let (stop, stopping) = lifecycle::new();
     stop.enter(Phase::Closed);
-    let service = async |_: Request<Incoming>, _, _| Response::new(Full::new(Bytes::from("ok")));
+    let service = async |_: Request<Arriving>, _, _| Response::new(Full::new(Bytes::from("ok")));
     let terms = Terms::plain(SOON, 100);
     let metrics = Metrics::new().unwrap();
     let served = listener::serve(listener, terms, metrics, stopping, service);

@@ -2,8 +2,10 @@
 
 mod bodies;
 mod connections;
+mod endings;
 mod hang_ups;
 mod heads;
+mod nginx;
 mod refusals;
 
 use std::{

@@ -145,3 +145,110 @@ async fn an_address_has_at_most_8_kib_with_its_query() {
     let answer = site.exchange(format!("POST /connectors/c?{query} HTTP/1.1\r\n{rest}")).await;
     assert_eq!((answer.status, site.asked()), (200, 1));
 }
+
+/// Requests whose head is `head` with one thing changed, and each whole: what passes is answered
+/// with 200, whatever else with an empty 400 and the end.
+#[rustfmt::skip]
+fn heads() -> Vec<(String, Vec<u8>, bool)> {
+    let latin = |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let head = post_head("c", 2);
+    let old = head.replace("HTTP/1.1", "HTTP/1.0");
+    let mut rows: Vec<(String, Vec<u8>, bool)> = Vec::new();
+    let mut add = |name: &str, head: &str, body: &str, passes| {
+        rows.push((name.to_owned(), latin(&format!("{head}\r\n{body}")), passes));
+    };
+    for (value, passes) in [
+        ("a.example", true), ("A_b-c:65535", true), ("[::1]:80", true), ("x:", true), ("", false),
+        ("a b", false), ("a\tb", false), ("a\u{1}", false), ("u@x", false), ("u:p@x", false),
+        ("a,b", false), ("x:65536", false), ("x:+80", false), ("x:80:80", false), ("::1", false),
+        ("[::1", false), ("a/b", false), ("a#b", false), ("a\\b", false), ("\u{e4}", false),
+        ("a%20b", false), ("<x>", false),
+    ] {
+        let name = format!("Host {value:?}");
+        add(&name, &head.replace("Host: x", &format!("Host: {value}")), "{}", passes);
+        add(&format!("{name}, 1.0"), &old.replace("Host: x", &format!("Host: {value}")), "{}", passes);
+    }
+    add("no Host, 1.0", &old.replace("Host: x\r\n", ""), "{}", true);
+    add("two Hosts, 1.0", &old.replace("Host: x\r\n", "Host: x\r\nHost: y\r\n"), "{}", false);
+    for (value, passes) in [
+        ("chunked", true), ("\t ChUnKeD \t", true), ("gzip, chunked", false), (",chunked", false),
+        ("chunked, chunked", false), ("chunked,", false), ("identity", false), ("xchunked", false),
+        ("gzip", false), ("chunked;a=b", false), ("\"chunked\"", false), ("\u{b}chunked", false),
+        ("", false),
+    ] {
+        let coding = format!("Transfer-Encoding:{value}");
+        let body = "2\r\n{}\r\n0\r\n\r\n";
+        add(&coding, &head.replace("Content-Length: 2", &coding), body, passes);
+        add(&format!("{coding}, 1.0"), &old.replace("Content-Length: 2", &coding), body, false);
+    }
+    let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked";
+    add(twice, &head.replace("Content-Length: 2", twice), "2\r\n{}\r\n0\r\n\r\n", false);
+    for (value, passes) in [
+        (" 2 ", true), ("\t2\t", true), ("002", true), ("+2", false), ("-0", false), (" 2,2", false),
+        ("2, 2", false), ("0x2", false), ("2 2", false), ("2.0", false), ("", false),
+        ("18446744073709551614", false), ("18446744073709551616", false), ("\u{b2}", false),
+    ] {
+        let length = format!("Content-Length:{value}");
+        add(&length, &head.replace("Content-Length: 2", &length), "{}", passes);
+    }
+    let c = "/connectors/c";
+    for (target, passes) in [
+        ("/connectors/c?a=b&c=%2f", true), ("http://x/connectors/c", true), ("HTTPS://X/connectors/c", true),
+        ("/connectors/c#x", false), ("/connectors/c?a#b", false), ("/connectors/c?a b", false),
+        ("/connectors/c\t", false), (" /connectors/c", false), ("/connectors/c?\u{1}", false),
+        ("/connectors/c?\u{7f}", false), ("/connectors/c?\\", false), ("/connectors\\c", false),
+        ("/connectors/c?\u{e4}", false), ("/connectors/c?\u{c3}\u{a4}", false), ("/connectors/c?<", false),
+        ("/connectors/c?\"", false), ("/connectors/c?^", false), ("/connectors/c?{|}", false),
+        ("/connectors/c?[]", false), ("/connectors/c?%", false), ("/connectors/c?%zz", false),
+        ("x:80", false), ("x", false), ("*", false), ("connectors/c", false), ("", false), ("?a", false),
+        ("http://y/connectors/c", false), ("http://x:80/connectors/c", false),
+        ("http://u@x/connectors/c", false), ("http:///connectors/c", false), ("ftp://x/connectors/c", false),
+        ("http://x\\@y/connectors/c", false),
+    ] {
+        add(&format!("target {target:?}"), &head.replacen(c, target, 1), "{}", passes);
+    }
+    let absolute = old.replacen(c, "http://x:65536/connectors/c", 1).replace("Host: x\r\n", "");
+    add("absolute, no Host, a port that is none", &absolute, "{}", false);
+    for line in [
+        "POST  /connectors/c HTTP/1.1", "POST\t/connectors/c HTTP/1.1", "POST /connectors/c  HTTP/1.1",
+        "POST /connectors/c HTTP/1.1 ", " POST /connectors/c HTTP/1.1", "POST /connectors/c HTTP/1.2",
+        "POST /connectors/c HTTP/1.10", "POST /connectors/c http/1.1", "POST /connectors/c HTTP/0.9",
+        "POST /connectors/c HTTP/1.1\r", "PO\0ST /connectors/c HTTP/1.1", "P@ST /connectors/c HTTP/1.1",
+        "POST /connectors/c\rX HTTP/1.1",
+    ] {
+        add(line, &head.replacen(LINE.trim_end(), line, 1), "{}", false);
+    }
+    for (header, passes) in [
+        ("A:", true), ("A: b\u{e4}", true), ("A: b\tc", true), ("A: b\r\n c", false),
+        ("A: b\r\n\tc", false), (" A: b", false), ("A : b", false), ("A\t: b", false), ("A b: c", false),
+        (": b", false), ("A\u{1}: b", false), ("A\u{e4}: b", false), ("A(: b", false), ("\"A\": b", false),
+        ("A: b\0", false), ("A: b\u{1}", false), ("A: b\u{7f}", false), ("A: b\rc", false),
+        ("A: b\r", false), ("A\r: b", false), ("nothing", false),
+    ] {
+        add(&format!("header {header:?}"), &format!("{head}{header}\r\n"), "{}", passes);
+    }
+    rows
+}
+
+#[tokio::test]
+async fn what_rfc_9112_lets_nobody_send_reaches_no_worker() {
+    let site = Site::new(NO_TIMEOUT).await;
+    let (mut right, mut wrong) = (0, 0);
+    for (name, bytes, passes) in heads() {
+        let mut stream = site.connect().await;
+        stream.write_all(&bytes).await.unwrap();
+        let answer = next_answer(&mut stream).await.unwrap_or_else(|| panic!("{name}: no answer"));
+        if passes {
+            assert_eq!((answer.status, answer.source()), (200, "worker"), "{name}");
+            right += 1;
+        } else {
+            assert_eq!((answer.status, &*answer.body), (400, ""), "{name}");
+            let said = answer.header("connection");
+            assert!(said == Some("close") || answer.head.starts_with("HTTP/1.0"), "{name}");
+            assert!(is_closed(&mut stream).await, "{name}: not closed");
+            wrong += 1;
+        }
+    }
+    site.assert_rejections(&[&format!("malformed {wrong}")]).await;
+    assert_eq!(site.asked(), right);
+}
