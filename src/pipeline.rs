@@ -155,7 +155,11 @@ impl<W: Wire> Pipeline<W> {
     async fn claim(&self, shared: &SharedCalls<W>, call: &Call, lead: &mut Lead) -> Option<Ended> {
         // What a request is found to be counts once.
         let is_first = lead.leased_as().is_none();
-        let count = |result| if is_first { call.found(result) };
+        let count = |result| {
+            if is_first {
+                call.found(result)
+            }
+        };
         let limit = call.lane.connector.deadline;
         let asked = shared.claim(call.id, lead, call.arrived, limit);
         let asked = self.until(call.deadline().instant(), asked).await;

@@ -202,11 +202,7 @@ mod tests {
         let settling = settling(End::FellBack(fallback()));
         let write = Settle::Write(REVISION, settling.record());
         assert_eq!(settling.read(seen(1, claimed_by(ME)), NOW), write);
-        let newer = SharedPhase::Claimed {
-            owner: ME,
-            until: UnixMicros(ENDS.0 + 1),
-            beats: true,
-        };
+        let newer = SharedPhase::Claimed { owner: ME, until: UnixMicros(ENDS.0 + 1), beats: true };
         for phase in [claimed_by(OTHER), newer, SharedPhase::FellBack(fallback())] {
             assert_eq!(settling.read(seen(1, phase), NOW), Settle::Leave);
         }

@@ -209,11 +209,7 @@ mod tests {
             ("max_bytes", json!(10), "max_bytes is 10 and must be at least 2000000"),
             ("allow_msg_ttl", json!(false), "allow_msg_ttl is false and must be true"),
             ("allow_msg_ttl", Value::Null, "allow_msg_ttl is null and must be true"),
-            (
-                "subject_delete_marker_ttl",
-                json!(9),
-                "subject_delete_marker_ttl is 9 and must be 0",
-            ),
+            ("subject_delete_marker_ttl", json!(9), "subject_delete_marker_ttl is 9 and must be 0"),
             ("no_ack", json!(true), "no_ack is true and must be false"),
             ("sealed", json!(true), "sealed is true and must be false"),
             ("mirror", json!({"name": "a"}), "mirror is {\"name\":\"a\"} and must be null"),

@@ -97,7 +97,8 @@ impl<S: Store> Inner<S> {
                 continue;
             }
             let sent = clock::now();
-            let beat = self.store.beat(self.owner, BEAT_LIFE_SECONDS, sent + OPERATION_TIME_MAX * 2);
+            let beat =
+                self.store.beat(self.owner, BEAT_LIFE_SECONDS, sent + OPERATION_TIME_MAX * 2);
             let beat = beat.await;
             self.metrics.store_operation(StoreOperation::Beat, result_of(&beat));
             pause = match beat {

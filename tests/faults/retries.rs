@@ -103,8 +103,7 @@ async fn every_retry_after_a_crash_is_decided_soon_as_the_next_attempt() {
     let server = NatsServer::start_with(JETSTREAM).await;
     let asked = worker(&server).await;
     let (mut retries, mut slowest) = (0, Duration::ZERO);
-    let mut fleet =
-        vec![replica(&server).await, replica(&server).await, replica(&server).await];
+    let mut fleet = vec![replica(&server).await, replica(&server).await, replica(&server).await];
     for round in 0..rounds {
         let ports: Vec<u16> = fleet.iter().map(|serving| serving.port).collect();
         let all = (0..calls).map(async |call| {

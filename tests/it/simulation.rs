@@ -100,7 +100,10 @@ fn with_slow_workers_late_decisions_answer_who_asks_again() {
 #[test]
 fn with_replicas_that_die_or_stand_still_others_take_over_as_the_next_attempt() {
     use counts::State::*;
-    run_all(&[Crashes, Pauses], &[TakenOver, TakenOverEarly, AskedAgain, DiedAsking, StoodStillAsking]);
+    run_all(
+        &[Crashes, Pauses],
+        &[TakenOver, TakenOverEarly, AskedAgain, DiedAsking, StoodStillAsking],
+    );
 }
 
 #[test]

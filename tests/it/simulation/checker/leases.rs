@@ -25,9 +25,9 @@ fn taken_over(told: &Told<'_>, post: &Post, broken: &mut Vec<String>) {
         return;
     }
     let is_answered = post.answered.as_ref().is_some_and(|((at, _), _)| *at <= by);
-    let goes_on = told.between(post.at, told.end_of(by)).any(|(_, what)| {
-        matches!(what, What::Wrote { person, .. } if *person == post.person)
-    });
+    let goes_on = told
+        .between(post.at, told.end_of(by))
+        .any(|(_, what)| matches!(what, What::Wrote { person, .. } if *person == post.person));
     if !is_answered && !goes_on {
         broken.push(format!("post {} waits for process {process}, which is dead", post.number));
     }
