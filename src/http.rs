@@ -1,6 +1,8 @@
 //! What callers talk to: from the first byte of a request to the last byte of its answer.
 
 pub mod connection;
+mod fair;
+pub mod handshakes;
 mod head;
 pub mod listener;
 mod media_type;

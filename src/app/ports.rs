@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The most connections to each of these ports.
-const CONNECTIONS_MAX: usize = 64;
+pub(super) const CONNECTIONS_MAX: usize = 64;
 
 /// What is at a port.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,10 @@ pub enum Rejection {
     Timeout,
     /// There was no TLS connection to be had.
     TlsHandshake,
+    /// More TLS handshakes than there is time for.
+    TlsBusy,
+    /// The system had no descriptor or memory for one more connection.
+    Accept,
     /// More connections than allowed.
     Connections,
     /// No such path.
@@ -26,11 +30,13 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Malformed,
         Self::HeadTooLarge,
         Self::Timeout,
         Self::TlsHandshake,
+        Self::TlsBusy,
+        Self::Accept,
         Self::Connections,
         Self::UnknownPath,
         Self::Method,
@@ -46,6 +52,8 @@ impl Rejection {
             Rejection::HeadTooLarge => "head_too_large",
             Rejection::Timeout => "timeout",
             Rejection::TlsHandshake => "tls_handshake",
+            Rejection::TlsBusy => "tls_busy",
+            Rejection::Accept => "accept",
             Rejection::Connections => "connections",
             Rejection::UnknownPath => "unknown_path",
             Rejection::Method => "method",
