@@ -2,9 +2,11 @@
 
 mod bodies;
 mod connections;
+mod descriptors;
 mod hang_ups;
 mod heads;
 mod refusals;
+mod stalls;
 
 use std::{
     sync::{
