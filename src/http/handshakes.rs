@@ -290,11 +290,18 @@ mod tests {
         gone();
         // While the thread is at work on it, and while it waits for its turn behind that.
         let (go_on, blocked) = mpsc::channel::<()>();
+        let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
+        let wakes = Arc::clone(&waker);
         let connection = Connection(sender.clone());
         let long = async move {
             let _connection = connection;
             blocked.recv().unwrap_or_default();
-            std::future::pending::<()>().await;
+            // Whoever may wake it keeps it alive, as a socket does that is part of it.
+            let keep = |context: &mut Context<'_>| {
+                *wakes.lock().unwrap() = Some(context.waker().clone());
+                Poll::<()>::Pending
+            };
+            std::future::poll_fn(keep).await;
         };
         let connection = Connection(sender);
         let behind = async move { drop(connection) };
