@@ -27,10 +27,6 @@ use crate::clock;
 /// or three seconds of work: who waits longer would be gone by the time of its turn.
 const WAITING_MAX: usize = 512;
 
-/// How much the thread gives way to others where cores are short. Not to the end of the scale: now
-/// and then it holds a lock for which a serving thread waits.
-const NICE: i32 = 10;
-
 /// Less is not slept for, but slept for later.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
@@ -47,8 +43,8 @@ impl Handshakes {
         });
         let own = Arc::clone(&queue);
         thread::Builder::new().name("handshakes".to_owned()).spawn(move || {
-            // Whoever may not do even that has the share to go by.
-            let _ = rustix::process::setpriority_process(None, NICE);
+            // At the same priority as all others: now and then it holds a lock for which a serving
+            // thread waits, and where cores are short a thread of low priority would hold it for long.
             own.work(Pace::new(share));
         })?;
         Ok(Self(Arc::new(Owner(queue))))
@@ -199,7 +195,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Keeps to a share of one core. Low priority alone does not: under a quota, what this thread takes
+/// Keeps to a share of one core. Low priority would not do: under a quota, what this thread takes
 /// from an idle core is missing to the others afterwards.
 struct Pace {
     /// The pause that a second of work is followed by.

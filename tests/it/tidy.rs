@@ -255,7 +255,7 @@ fn each_library_of_the_outside_stays_behind_its_door() {
         ("ring::aead", &["domain"]),
         ("x509_cert", &["domain"]),
         ("rustls::", &["tls"]),
-        ("rustix", &["app", "clock", "http", "secrets"]),
+        ("rustix", &["app", "clock", "secrets"]),
         ("saphyr", &["config"]),
         ("tracing_subscriber", &["logs"]),
         ("opentelemetry", &["traces"]),
