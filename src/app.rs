@@ -1,6 +1,7 @@
 //! Builds the bridge from its parts, runs it, and ends it in order.
 
 mod ports;
+mod room;
 mod threads;
 
 use std::{
@@ -24,7 +25,8 @@ use crate::{
         Endpoint, Front,
         arriving::Arriving,
         connection::Progress,
-        listener::{self, Terms},
+        handshakes::Handshakes,
+        listener::{self, Terms, Tls},
         peer::{CertificateRules, Peer},
     },
     journal::Journal,
@@ -37,6 +39,7 @@ use crate::{
     pipeline::Pipeline,
     playground::{self, Door, Extras, Playground},
     secrets::{Auth, Secrets},
+    stalls::Pulse,
     store::SharedCalls,
     traces::{Callers, Exporter, TraceError, Traces},
 };
@@ -100,11 +103,17 @@ impl App {
     /// Reads the secrets, opens the ports and starts to connect to NATS.
     ///
     /// `logs_here` where the log lines of this process are this bridge's.
-    pub async fn start(config: Config, logs_here: bool) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config, logs_here: bool) -> Result<Self, StartError> {
         let internal = |error: &dyn std::fmt::Display| StartError::Internal(error.to_string());
         let secrets = Secrets::open(&config)?;
         let metrics = Metrics::new().map_err(|error| internal(&error))?;
         let logs = logs_here.then(|| start_logs(&config, &metrics));
+        let bounds = room::descriptors(config.playground_listen.is_some());
+        let (fitting, warning) = room::fit(config.max_connections, bounds.as_slice());
+        config.max_connections = fitting;
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
         let traces = traces(&config, &secrets, &metrics)?;
         let listen = |key, address| {
             let fault = move |error| StartError::Listen { key, address, error };
@@ -234,7 +243,7 @@ impl App {
         background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
         let keeper = Arc::clone(&pipeline);
         background.spawn(async move { keeper.keep().await });
-        let server_tls = self.secrets.server_tls.clone();
+        let tls = tls(&self.secrets).map_err(internal)?;
         let secrets_metrics = metrics.clone();
         background.spawn(async move { self.secrets.keep(secrets_metrics).await });
         let administration = (Port::Administration, self.admin_listener, admin::router(admin));
@@ -245,8 +254,7 @@ impl App {
             background.spawn(ports::serve(port, listener, router, &config, &metrics));
         }
 
-        let terms =
-            Terms { tls: server_tls, ..Terms::plain(config.read_timeout, config.max_connections) };
+        let terms = Terms { tls, ..Terms::plain(config.read_timeout, config.max_connections) };
         let serve = || {
             let listener = self.listener.try_clone()?;
             let front = Arc::clone(&front);
@@ -255,7 +263,8 @@ impl App {
                     let front = Arc::clone(&front);
                     async move { front.handle(request, &progress, &peer).await }
                 };
-            let (terms, metrics) = (terms.clone(), metrics.clone());
+            let metrics = metrics.clone();
+            let terms = Terms { pulse: Some(Pulse::new()), ..terms.clone() };
             Ok(listener::serve(listener, terms, metrics, stopping.clone(), service))
         };
         let helpers: Vec<_> = (1..self.threads)
@@ -321,6 +330,13 @@ async fn flush_spans(front: Arc<Front<NatsWire>>, end: Instant) {
     let time = end.saturating_duration_since(clock::now()).min(SPANS_FLUSH_MAX);
     let flushed = tokio::task::spawn_blocking(move || front.traces.flush(time));
     drop(flushed.await);
+}
+
+/// How hands are shaken with callers, where they have to speak TLS.
+fn tls(secrets: &Secrets) -> io::Result<Option<Arc<Tls>>> {
+    let Some(shown) = secrets.server_tls.clone() else { return Ok(None) };
+    let handshakes = Handshakes::start(threads::share_of_handshakes())?;
+    Ok(Some(Arc::new(Tls { shown, authorities: secrets.client_authorities.clone(), handshakes })))
 }
 
 /// Which certificates of callers count.

@@ -33,6 +33,12 @@ pub fn wall_at(instant: Instant) -> SystemTime {
     wall() + instant.saturating_duration_since(now())
 }
 
+/// How much time of a core the calling thread has taken so far.
+pub fn thread_cpu() -> Duration {
+    let taken = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(taken).unwrap_or_default()
+}
+
 /// Waits until `instant`.
 pub async fn sleep_until(instant: Instant) {
     tokio::time::sleep_until(instant.into()).await;

@@ -3,7 +3,9 @@
 pub mod arriving;
 pub mod connection;
 pub mod crowd;
+mod fair;
 pub mod form;
+pub mod handshakes;
 mod head;
 pub mod listener;
 mod media_type;

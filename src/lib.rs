@@ -27,6 +27,7 @@ pub mod playground;
 pub mod random;
 pub mod room;
 pub mod secrets;
+pub mod stalls;
 pub mod store;
 pub mod tls;
 pub mod traces;

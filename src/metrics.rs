@@ -6,9 +6,11 @@ mod exemplars;
 mod labels;
 mod openmetrics;
 
+use std::time::Duration;
+
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use self::exemplars::Exemplars;
@@ -61,6 +63,10 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// 1 after the signal to stop.
     pub draining: IntGauge,
+    /// How often a serving thread stood still.
+    pub stalls: IntCounter,
+    /// For how long, in seconds.
+    pub stalled_seconds: Counter,
     /// Panics so far.
     pub panics: IntCounter,
     /// Log lines dropped because the reader of standard error was too slow.
@@ -135,6 +141,8 @@ impl Metrics {
             last_reload_successful: new.int_gauge("config_last_reload_successful", "0 after a changed secret file could not be taken over")?,
             ready: new.int_gauge("ready", "1 while the bridge is ready")?,
             draining: new.int_gauge("draining", "1 after the signal to stop")?,
+            stalls: new.counter("stalls_total", "How often a serving thread stood still for more than a quarter of a second")?,
+            stalled_seconds: new.seconds("stalled_seconds_total", "For how long serving threads stood still then")?,
             panics: new.counter("panics_total", "Panics; must stay 0")?,
             log_messages_dropped: new.counter("log_messages_dropped_total", "Log lines dropped because standard error was not read fast enough")?,
             registry: registry.clone(),
@@ -176,6 +184,12 @@ impl Metrics {
     /// A connection or request was turned away.
     pub fn rejected(&self, rejection: Rejection) {
         self.rejections.with_label_values(&[rejection.label()]).inc();
+    }
+
+    /// A serving thread has stood still for so long.
+    pub fn stalled(&self, time: Duration) {
+        self.stalls.inc();
+        self.stalled_seconds.inc_by(time.as_secs_f64());
     }
 
     /// Something happened to the NATS connection.
@@ -244,6 +258,10 @@ impl Builder<'_> {
 
     fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
         self.register(IntCounter::with_opts(Self::opts(name, help))?)
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
+        self.register(Counter::with_opts(Self::opts(name, help))?)
     }
 
     fn counters(&self, n: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {

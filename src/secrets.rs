@@ -17,6 +17,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use self::opening::Opening;
@@ -47,6 +48,16 @@ pub type Secret = Zeroizing<Vec<u8>>;
 pub(crate) struct SecretFault {
     file: PathBuf,
     what: String,
+    of: Whose,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The file is missing, or what is in it is of no use.
+    File,
+    /// Nobody knows how the file is: no more files can be opened.
+    Process,
 }
 
 impl fmt::Display for SecretFault {
@@ -57,12 +68,18 @@ impl fmt::Display for SecretFault {
 
 /// The secret in `file`, without one trailing line break.
 pub(crate) fn read(file: &Path) -> Result<Secret, SecretFault> {
-    let fault = |what: String| SecretFault { file: file.to_owned(), what };
+    let fault = |what: String| SecretFault { file: file.to_owned(), what, of: Whose::File };
     // Room for the largest, so that no copy is left behind where it grows.
     let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
     File::open(file)
         .and_then(|opened| opened.take(SECRET_BYTES_MAX + 1).read_to_end(&mut secret))
-        .map_err(|error| fault(reason(&error)))?;
+        .map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::MFILE | Errno::NFILE) => SecretFault {
+                of: Whose::Process,
+                ..fault("cannot be opened: no file descriptor is left".to_owned())
+            },
+            Some(_) | None => fault(reason(&error)),
+        })?;
     if secret.len() as u64 > SECRET_BYTES_MAX {
         return Err(fault(format!("is larger than {SECRET_BYTES_MAX} bytes")));
     }
@@ -126,6 +143,14 @@ impl<T> Live<T> {
         Ok(Self { kind, files, build: Box::new(build), current })
     }
 
+    /// What never changes.
+    #[cfg(test)]
+    pub(crate) fn fixed(value: T) -> Self {
+        let build: Build<T> = Box::new(|_| Err(Unfit::from(String::new())));
+        let current = RwLock::new((Vec::new(), Arc::new(value)));
+        Self { kind: "fixed", files: Vec::new(), build, current }
+    }
+
     /// What is in force now.
     pub fn get(&self) -> Arc<T> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).1)
@@ -138,7 +163,7 @@ impl<T> Live<T> {
 }
 
 fn fault_in(files: &[PathBuf], Unfit { at, what }: Unfit) -> SecretFault {
-    SecretFault { file: files.get(at).cloned().unwrap_or_default(), what }
+    SecretFault { file: files.get(at).cloned().unwrap_or_default(), what, of: Whose::File }
 }
 
 /// What came of a look at some files.
@@ -290,13 +315,19 @@ fn look(
             tracing::info!(kind, "took over a changed secret file");
         }
         for fault in looked.faults {
-            let fault = fault.to_string();
-            if !known.contains(&fault) {
-                tracing::error!(
+            let (of, fault) = (fault.of, fault.to_string());
+            match of {
+                _ if known.contains(&fault) => {}
+                Whose::File => tracing::error!(
                     kind,
                     fault,
                     "a changed secret file is broken; the old one stays in force"
-                );
+                ),
+                Whose::Process => tracing::error!(
+                    kind,
+                    fault,
+                    "a secret file could not be looked at; what is known of it stays in force"
+                ),
             }
             broken.insert(fault);
         }

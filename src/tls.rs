@@ -5,6 +5,9 @@
 //! callers ask for are among them (Azure AD B2C, "TLS and cipher suite requirements").
 
 mod authorities;
+#[cfg(test)]
+mod gate;
+mod limited;
 mod own;
 
 use std::{env, ffi::OsString, fmt, io, sync::Arc, time::SystemTime};
@@ -21,10 +24,13 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
     version::{TLS12, TLS13},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-pub use self::authorities::ClientAuthorities;
+pub use self::{authorities::ClientAuthorities, limited::Limited};
 use crate::domain::credentials::certificate::{Certificate, is_version_3};
 
 /// What is spoken inside of TLS.
@@ -34,6 +40,10 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// three certificates of 1 to 2 KiB.
 const CHAIN_MAX: usize = 5;
 const CHAIN_BYTES_MAX: usize = 16 * 1024;
+
+/// The most that is read of a client before the handshake is over: the longest chain, and as much
+/// again as hellos and signatures need. The library would keep 64 KiB of a hello that does not end.
+const HANDSHAKE_BYTES_MAX: usize = CHAIN_BYTES_MAX + 8 * 1024;
 
 /// A part of what TLS takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,14 +106,30 @@ impl ServerTls {
 
     /// Shakes hands with a client. Returns the chain of its certificate too, if it shows one,
     /// whose key it then has proved to hold.
-    pub async fn accept(
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
-    ) -> io::Result<(server::TlsStream<TcpStream>, Vec<CertificateDer<'static>>)> {
-        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
+        stream: S,
+    ) -> Result<(server::TlsStream<Limited<S>>, Vec<CertificateDer<'static>>), Unshaken> {
+        let limited = Limited::new(stream, HANDSHAKE_BYTES_MAX);
+        let accepted = TlsAcceptor::from(Arc::clone(&self.config)).accept(limited);
+        let mut stream = match accepted.into_fallible().await {
+            Ok(stream) => stream,
+            Err((_, limited)) if limited.is_unread() => return Err(Unshaken::Left),
+            Err((_, _)) => return Err(Unshaken::Failed),
+        };
+        stream.get_mut().0.lift();
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
         Ok((stream, chain))
     }
+}
+
+/// Why there is no TLS connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unshaken {
+    /// The client went without a word: that is how some look whether anybody listens.
+    Left,
+    /// What came is no handshake that leads anywhere.
+    Failed,
 }
 
 /// Whom a client believes, and what it shows.

@@ -24,7 +24,7 @@ use crate::{
 
 /// The most connections to each of these ports; for one more, the one that was used longest ago is
 /// closed.
-const CONNECTIONS_MAX: usize = 64;
+pub(super) const CONNECTIONS_MAX: usize = 64;
 
 /// What is at a port.
 #[derive(Clone, Copy, PartialEq, Eq)]

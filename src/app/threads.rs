@@ -16,18 +16,49 @@ enum Cores {
     Shared,
 }
 
+/// Where a quota is read, and the period that it is for where that is another file.
+const QUOTAS: [(&str, Option<&str>); 2] = [
+    ("/sys/fs/cgroup/cpu.max", None),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", Some("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
+];
+
 /// As many as fit the cores that this process may use.
 pub(super) fn fitting() -> usize {
-    let quotas = ["/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"];
-    let has_quota = |file| fs::read_to_string(file).is_ok_and(|quota| is_quota(&quota));
-    let cores = if quotas.into_iter().any(has_quota) { Cores::Own } else { Cores::Shared };
-    fitting_for(thread::available_parallelism().map_or(1, usize::from), cores)
+    let cores = if quota().is_some() { Cores::Own } else { Cores::Shared };
+    fitting_for(available(), cores)
 }
 
-/// Whether this is a number of microseconds; without a quota the kernel says `max` (cgroup v2) or -1
-/// (v1).
-fn is_quota(text: &str) -> bool {
-    text.split_whitespace().next().is_some_and(|first| first.parse::<u64>().is_ok())
+/// The share of one core that TLS handshakes may take: a quarter of all that this process may use.
+pub(super) fn share_of_handshakes() -> f64 {
+    share_for(available(), quota())
+}
+
+fn share_for(cores: usize, quota: Option<f64>) -> f64 {
+    let cores = u32::try_from(cores).map_or(1.0, f64::from);
+    (cores.min(quota.unwrap_or(cores)) / 4.0).min(1.0)
+}
+
+fn available() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How many cores a quota gives, if there is one.
+fn quota() -> Option<f64> {
+    QUOTAS.into_iter().find_map(|(quota, period)| {
+        let mut text = fs::read_to_string(quota).ok()?;
+        if let Some(period) = period {
+            text.push_str(&fs::read_to_string(period).ok()?);
+        }
+        cores_of(&text)
+    })
+}
+
+/// A quota and the period that it is for, both in microseconds. Without a quota the kernel says
+/// `max` (cgroup v2) or -1 (v1).
+fn cores_of(text: &str) -> Option<f64> {
+    let mut numbers = text.split_whitespace().map(|number| number.parse::<u32>().ok());
+    let (quota, period) = (numbers.next()??, numbers.next()??);
+    (quota > 0 && period > 0).then(|| f64::from(quota) / f64::from(period))
 }
 
 /// One for each core of a quota, else one for every two cores: on two that were shared, a second
@@ -67,14 +98,30 @@ mod tests {
 
     #[test]
     fn a_quota_is_told_from_none_in_both_versions_of_control_groups() {
-        for (text, is) in [
-            ("200000 100000\n", true),
-            ("max 100000\n", false),
-            ("50000\n", true),
-            ("-1\n", false),
-            ("", false),
+        for (text, cores) in [
+            ("200000 100000\n", Some(2.0)),
+            ("max 100000\n", None),
+            ("50000\n100000\n", Some(0.5)),
+            ("-1\n100000\n", None),
+            ("50000\n", None),
+            ("", None),
         ] {
-            assert_eq!(is_quota(text), is, "{text:?}");
+            assert_eq!(cores_of(text), cores, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn handshakes_have_a_quarter_of_the_cores_and_one_at_most() {
+        for (cores, quota, share) in [
+            (1, None, 0.25),
+            (2, None, 0.5),
+            (4, None, 1.0),
+            (64, None, 1.0),
+            (1, Some(0.5), 0.125),
+            (2, Some(2.0), 0.5),
+            (64, Some(8.0), 1.0),
+        ] {
+            assert_eq!(share_for(cores, quota), share, "{cores}, {quota:?}");
         }
     }
 }

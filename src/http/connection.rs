@@ -19,11 +19,15 @@ use super::{
     arriving::Rest,
     head::{HeadFault, HeadScan},
 };
-use crate::{clock, memory::Receipt};
+use crate::{clock, memory::Receipt, stalls::Pulse};
 
 /// How far the current exchange of a connection has come.
 #[derive(Default)]
-pub struct Progress(Mutex<Exchange>);
+pub struct Progress {
+    exchange: Mutex<Exchange>,
+    /// Of the thread that reads, where stalls count.
+    pulse: Option<Arc<Pulse>>,
+}
 
 #[derive(Default)]
 struct Exchange {
@@ -42,6 +46,10 @@ struct Exchange {
 }
 
 impl Progress {
+    pub(super) fn new(pulse: Option<Arc<Pulse>>) -> Self {
+        Self { exchange: Mutex::default(), pulse }
+    }
+
     /// When the first byte of the current request came.
     pub fn arrived(&self) -> Instant {
         self.lock().arrived.unwrap_or_else(clock::now)
@@ -86,7 +94,13 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, Exchange> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When that came which is read now.
+    fn now(&self) -> Instant {
+        let now = clock::now();
+        self.pulse.as_ref().map_or(now, |pulse| pulse.arrival(now))
     }
 
     fn read(&self, bytes: &[u8]) -> Result<(), HeadFault> {
@@ -96,10 +110,10 @@ impl Progress {
         }
         let (requests, answers) = (exchange.head.requests(), exchange.answers);
         if requests > answers {
-            exchange.arrived.get_or_insert_with(clock::now);
+            exchange.arrived.get_or_insert_with(|| self.now());
         }
         if requests > answers + 1 {
-            exchange.next_arrived.get_or_insert_with(clock::now);
+            exchange.next_arrived.get_or_insert_with(|| self.now());
         }
         exchange.fault.map_or(Ok(()), Err)
     }

@@ -20,20 +20,24 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 use super::{
     arriving::{Arriving, REST_BYTES_MAX, read_at_once},
     connection::{Progress, Tracked, WRITE_TIMEOUT},
     crowd::{Crowd, Seat},
-    peer::{Chain, Peer},
+    handshakes::Handshakes,
+    peer::Peer,
     refusal::Refusal,
 };
 use crate::{
+    clock,
     lifecycle::{Phase, Stopping},
     metrics::{Metrics, Rejection},
     secrets::Live,
-    tls::ServerTls,
+    stalls::Pulse,
+    tls::{ClientAuthorities, ServerTls, Unshaken},
 };
 
 /// The largest head. The HTTP library bounds its lines too, at 100: set explicitly, that bound would
@@ -58,16 +62,35 @@ pub struct Terms {
     pub max_connections: usize,
     /// The connections that there are.
     pub connections: Arc<AtomicUsize>,
-    /// What is shown to clients, where they have to speak TLS.
-    pub tls: Option<Arc<Live<ServerTls>>>,
+    /// How hands are shaken with clients, where they have to speak TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// Tells of stalls of the thread that serves, where that is its work.
+    pub pulse: Option<Arc<Pulse>>,
     /// Where a connection gives way to the next one rather than being refused.
     pub crowd: Option<Arc<Crowd>>,
+}
+
+/// How hands are shaken.
+pub struct Tls {
+    /// What is shown to clients.
+    pub shown: Arc<Live<ServerTls>>,
+    /// Who judges the certificates that they show.
+    pub authorities: Option<Arc<Live<ClientAuthorities>>>,
+    /// Where that is done.
+    pub handshakes: Handshakes,
 }
 
 impl Terms {
     /// Without TLS, for a listener that shares its connections with no other.
     pub fn plain(read_timeout: Duration, max_connections: usize) -> Self {
-        Self { read_timeout, max_connections, connections: Arc::default(), tls: None, crowd: None }
+        Self {
+            read_timeout,
+            max_connections,
+            connections: Arc::default(),
+            tls: None,
+            pulse: None,
+            crowd: None,
+        }
     }
 }
 
@@ -93,8 +116,11 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let listener = TcpListener::from_std(listener)?;
-    let mut tasks = tokio::task::JoinSet::new();
-    let take = |tasks: &mut tokio::task::JoinSet<()>, stream, address: SocketAddr| {
+    let (mut tasks, mut beating) = (JoinSet::new(), JoinSet::new());
+    if let Some(pulse) = terms.pulse.clone() {
+        beating.spawn(pulse.beat(metrics.clone()));
+    }
+    let take = |tasks: &mut JoinSet<()>, stream, address: SocketAddr| {
         let Some(place) = Place::take(&terms) else {
             metrics.rejected(Rejection::Connections);
             return;
@@ -115,12 +141,12 @@ where
                     let peer = Arc::new(Peer::new(address, Vec::new()));
                     connection(stream, peer, &terms, metrics, stopping, seat, service).await;
                 }
-                Some(tls) => match shake_hands(stream, tls, &terms, &stopping).await {
-                    Some(Ok((stream, chain))) => {
-                        let peer = Arc::new(Peer::new(address, chain));
+                Some(tls) => match shake_hands(stream, address, tls, &terms, &stopping).await {
+                    Some(Ok((stream, peer))) => {
+                        let peer = Arc::new(peer);
                         connection(stream, peer, &terms, metrics, stopping, seat, service).await;
                     }
-                    Some(Err(_)) => metrics.rejected(Rejection::TlsHandshake),
+                    Some(Err(rejection)) => metrics.rejected(rejection),
                     None => {}
                 },
             }
@@ -128,6 +154,7 @@ where
         });
     };
     let mut closed = pin!(stopping.until(Phase::Closed));
+    let mut is_refused = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -135,8 +162,19 @@ where
             () = &mut closed => break,
         };
         match accepted {
-            Ok((stream, address)) => take(&mut tasks, stream, address),
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            Ok((stream, address)) => {
+                is_refused = false;
+                take(&mut tasks, stream, address);
+            }
+            // A connection that has ended before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                metrics.rejected(Rejection::Accept);
+                if !std::mem::replace(&mut is_refused, true) {
+                    tracing::warn!(%error, "the system refuses new connections");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     // For those who connected and were not accepted yet, closing would be a reset.
@@ -150,18 +188,32 @@ where
     Ok(())
 }
 
-/// Nothing where the client went without a word: that is how some look whether anybody listens.
+/// Nothing where the client went without a word.
 async fn shake_hands(
     stream: TcpStream,
-    tls: &Live<ServerTls>,
+    address: SocketAddr,
+    tls: &Tls,
     terms: &Terms,
     stopping: &Stopping,
-) -> Option<io::Result<(impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Chain)>> {
+) -> Option<Result<(impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Peer), Rejection>> {
     let shaken = async {
-        if stream.peek(&mut [0]).await.unwrap_or(0) == 0 {
-            return None;
+        // Who keeps silent takes no turn.
+        stream.readable().await.ok()?;
+        let (shown, authorities) = (tls.shown.get(), tls.authorities.clone());
+        let work = async move {
+            let (stream, chain) = shown.accept(stream).await?;
+            let peer = Peer::new(address, chain);
+            if let Some(authorities) = authorities {
+                peer.judge_ahead(authorities.get(), clock::wall());
+            }
+            Ok((stream, peer))
+        };
+        match tls.handshakes.run(address.ip(), work).await {
+            Some(Ok(shaken)) => Some(Ok(shaken)),
+            Some(Err(Unshaken::Left)) => None,
+            Some(Err(Unshaken::Failed)) => Some(Err(Rejection::TlsHandshake)),
+            None => Some(Err(Rejection::TlsBusy)),
         }
-        Some(tls.get().accept(stream).await)
     };
     let closed = async {
         stopping.until(Phase::Closed).await;
@@ -170,7 +222,7 @@ async fn shake_hands(
     tokio::select! {
         shaken = shaken => shaken,
         () = closed => None,
-        () = tokio::time::sleep(terms.read_timeout) => Some(Err(io::ErrorKind::TimedOut.into())),
+        () = tokio::time::sleep(terms.read_timeout) => Some(Err(Rejection::TlsHandshake)),
     }
 }
 
@@ -189,7 +241,7 @@ async fn connection<C, S, F, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::new(terms.pulse.clone()));
     let tracked = TokioIo::new(Tracked::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request: Request<Incoming>| {
         seat.iter().for_each(Seat::is_used);

@@ -78,6 +78,13 @@ impl Peer {
         Ok(Some(certificate))
     }
 
+    /// Has the own chain judged before there is a request, where that holds up nobody.
+    pub(super) fn judge_ahead(&self, authorities: Arc<ClientAuthorities>, now: SystemTime) {
+        if !self.chain.is_empty() {
+            let _: Verdict = self.judge(authorities, now);
+        }
+    }
+
     /// Once for each set of authorities: it takes time, and strangers can ask for it. The
     /// certificate's own dates are looked at every time.
     fn judge(&self, authorities: Arc<ClientAuthorities>, now: SystemTime) -> Verdict {

@@ -11,6 +11,10 @@ pub enum Rejection {
     Timeout,
     /// There was no TLS connection to be had.
     TlsHandshake,
+    /// More TLS handshakes than there is time for.
+    TlsBusy,
+    /// The system had no descriptor or memory for one more connection.
+    Accept,
     /// More connections than allowed.
     Connections,
     /// To administration or the playground, and another connection needed the place.
@@ -28,11 +32,13 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Malformed,
         Self::HeadTooLarge,
         Self::Timeout,
         Self::TlsHandshake,
+        Self::TlsBusy,
+        Self::Accept,
         Self::Connections,
         Self::GaveWay,
         Self::UnknownPath,
@@ -49,6 +55,8 @@ impl Rejection {
             Rejection::HeadTooLarge => "head_too_large",
             Rejection::Timeout => "timeout",
             Rejection::TlsHandshake => "tls_handshake",
+            Rejection::TlsBusy => "tls_busy",
+            Rejection::Accept => "accept",
             Rejection::Connections => "connections",
             Rejection::GaveWay => "gave_way",
             Rejection::UnknownPath => "unknown_path",

@@ -2,11 +2,13 @@
 
 mod bodies;
 mod connections;
+mod descriptors;
 mod endings;
 mod hang_ups;
 mod heads;
 mod nginx;
 mod refusals;
+mod stalls;
 
 use std::{
     sync::{

@@ -14,6 +14,7 @@ pub(crate) const PROVOKED: &[(&str, &str)] = &[
     ("ConnectionsRefused", "warning"),
     ("LateResponses", "critical"),
     ("LateResponses", "warning"),
+    ("Stalled", "warning"),
     ("DeadlinePressure", "warning"),
     ("Retries", "warning"),
     ("NoWorkers", "critical"),

@@ -251,6 +251,7 @@ pub(crate) async fn frozen(story: &mut Story) {
     const LATE: &[Expected] = &[
         alert("LateResponses", "critical", &[SIGNUP, ("connector", "lookup")]),
         alert("LateResponses", "warning", &[SIGNUP, ("connector", "lookup")]),
+        alert("Stalled", "warning", &[SIGNUP]),
     ];
     const STILL: Duration = Duration::from_millis(5_500);
     story.until_quiet().await;

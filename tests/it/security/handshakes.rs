@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustls::{CipherSuite, ClientConfig, ProtocolVersion, crypto::ring, version::TLS12};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -151,4 +151,60 @@ async fn a_caller_that_reads_no_answer_is_given_up_inside_of_tls_too() {
         Some(read_answer(&mut stream, Instant::now()).await).filter(|answer| answer.status == 200)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_flood_of_recorded_hellos_keeps_nobody_from_calling_and_nobody_else_from_shaking_hands() {
+    const STRANGERS: usize = 300;
+    let servers = Authority::new("servers");
+    let site = site(&servers, "read_timeout: 5m").await;
+    let config = client_config(&servers, None);
+    let mut open = connect(config.clone(), site.bridge.port).await.unwrap();
+    let kept = request("c", RIGHT).replace("Connection: close\r\n", "");
+    let mut strangers = Vec::new();
+    for _ in 0..STRANGERS {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let to = ([127, 0, 0, 1], site.bridge.port).into();
+        strangers.push(socket.connect(to).await.unwrap());
+    }
+    for stranger in &mut strangers {
+        stranger.write_all(&hello([3, 3])).await.unwrap();
+    }
+    for _ in 0..5 {
+        open.write_all(kept.as_bytes()).await.unwrap();
+        assert_eq!(next_answer(&mut open).await.unwrap().status, 200);
+        assert_eq!(site.post_over(&config, "c", RIGHT).await.status, 200);
+    }
+    // Each gets the answer to its hello in the end.
+    for stranger in &mut strangers {
+        assert_eq!(timeout(SOON, stranger.read_u8()).await.expect("an answer").unwrap(), 22);
+    }
+    drop(strangers);
+    let failed = r#"rejections_total{reason="tls_handshake"}"#;
+    site.bridge.until_metric(failed, STRANGERS as f64).await;
+    assert_eq!(site.bridge.metric(r#"rejections_total{reason="tls_busy"}"#).await, Some(0.0));
+}
+
+#[tokio::test]
+async fn a_hello_that_does_not_end_is_closed_long_before_the_library_would() {
+    let servers = Authority::new("servers");
+    let site = site(&servers, "read_timeout: 5m").await;
+    let mut stream = site.bridge.connect().await;
+    // A hello of 60,000 bytes, in records of 1 KiB.
+    let mut message = vec![1, 0, 0xea, 0x60];
+    message.resize(60_000, 0);
+    let mut sent = 0;
+    for part in message.chunks(1_024) {
+        let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+        let record = [&[22, 3, 1][..], &length, part].concat();
+        if stream.write_all(&record).await.is_err() {
+            break;
+        }
+        sent += record.len();
+        // So that it is read before more comes.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!((20_000..50_000).contains(&sent), "{sent}");
+    site.bridge.until_metric(r#"rejections_total{reason="tls_handshake"}"#, 1.0).await;
 }

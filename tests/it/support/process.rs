@@ -141,6 +141,30 @@ impl Serving {
         fs::write(&file, config).unwrap();
         let program =
             Program::start_in(environment, &["serve", "--config", file.to_str().unwrap()]);
+        Self::listening(program, folder).await
+    }
+
+    /// As [`Self::start`], with limits that a shell's `ulimit` sets, as `-Hn 256`.
+    pub(crate) async fn start_within(
+        limits: &[&str],
+        server: &NatsServer,
+        root: &str,
+        connectors: &str,
+    ) -> Self {
+        let folder = Folder::new();
+        let nats = format!("servers: [\"{}\"]", server.url());
+        let config = config_at(&folder, &nats, root, connectors);
+        let file = folder.0.join("bridge.yaml");
+        fs::write(&file, config).unwrap();
+        let limits: String = limits.iter().map(|limit| format!("ulimit {limit} && ")).collect();
+        let mut command = Command::new("/bin/sh");
+        let bridge = env!("CARGO_BIN_EXE_connector-bridge");
+        command.args(["-c", &format!("{limits}exec \"$0\" serve --config \"$1\""), bridge]);
+        command.arg(&file).env_clear();
+        Self::listening(Program::spawn(command), folder).await
+    }
+
+    async fn listening(program: Program, folder: Folder) -> Self {
         let [port, admin_port] = until("the ports", async || {
             assert!(program.is_running(), "{}", program.err());
             let err = program.err();
