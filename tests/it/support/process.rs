@@ -77,7 +77,11 @@ impl Program {
 
     /// Sends a signal, as `TERM`.
     pub(crate) fn signal(&self, signal: &str) {
-        signal_process(self.child.lock().unwrap().id(), signal);
+        signal_process(self.pid(), signal);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
     }
 
     /// What it wrote to standard output so far.
@@ -141,6 +145,11 @@ impl Serving {
         fs::write(&file, config).unwrap();
         let program =
             Program::start_in(environment, &["serve", "--config", file.to_str().unwrap()]);
+        Self::listening(folder, program).await
+    }
+
+    /// A program that serves, once it listens.
+    pub(crate) async fn listening(folder: Folder, program: Program) -> Self {
         let [port, admin_port] = until("the ports", async || {
             assert!(program.is_running(), "{}", program.err());
             let err = program.err();
@@ -175,7 +184,7 @@ impl Serving {
     /// Its resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         const PAGE_BYTES: u64 = 4_096;
-        let pid = self.program.child.lock().unwrap().id();
+        let pid = self.program.pid();
         let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
         statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * PAGE_BYTES
     }
