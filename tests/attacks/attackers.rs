@@ -12,10 +12,14 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     runtime::Builder,
     sync::oneshot,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::limits::stand_back;
+
+/// From one attacker to the next, at the beginning: a listener's queue has room for some hundred that
+/// were not accepted yet, and whoever does not fit waits for seconds.
+const RAMP: Duration = Duration::from_micros(500);
 
 /// What they did and what became of it, by a word for it.
 #[derive(Clone, Default)]
@@ -61,6 +65,7 @@ impl Attackers {
                 for number in 0..count {
                     let (act, tally) = (act.clone(), shared.clone());
                     tokio::spawn(async move {
+                        sleep(RAMP * u32::try_from(number).unwrap()).await;
                         loop {
                             act(number, tally.clone()).await;
                             // However it went: others have their turn.
@@ -100,7 +105,7 @@ pub(crate) async fn connect(number: usize, port: u16, tally: &Tally) -> Option<T
         }
         _ => {
             tally.count("not connected");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
             None
         }
     }
@@ -115,7 +120,7 @@ pub(crate) async fn send_and_wait(number: usize, port: u16, bytes: &[u8], tally:
     }
     let answered = until_closed(&mut stream).await;
     tally.count(&answered);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(20)).await;
 }
 
 /// What was read before the end: nothing, or the status of an answer.

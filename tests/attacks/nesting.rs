@@ -1,11 +1,69 @@
-//! Deeply nested JSON.
+//! Deeply nested JSON, in claims and in replies.
 
-/// Below what is refused.
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    time::sleep_until,
+};
+
+use crate::{
+    attackers::{Attackers, connect},
+    callers::{claims, person, post},
+    scenario::{Scenario, play},
+    site::{BIG, GOOD, NESTED_REPLIES, Site},
+    support::real::one_answer,
+};
+
+/// Less than what is refused.
 const LEVELS: usize = 30;
 
-/// An object with this member and one more that is nested as deeply as is read, of [`BIG`] bytes.
+/// Calls: together 60 a second.
+const CALLERS: usize = 12;
+const EVERY: Duration = Duration::from_millis(200);
+
+/// An object with this member and one more that is nested as deeply as is read, as long as can be.
 pub(crate) fn nested(member: &str) -> String {
     let (open, close) = ("[".repeat(LEVELS), "]".repeat(LEVELS));
-    let innermost = "1,".repeat((crate::site::BIG - 200) / 2);
+    let innermost = "1,".repeat((BIG - 200) / 2);
     format!(r#"{{{member},"x":{open}{innermost}1{close}}}"#)
+}
+
+fn calls(
+    site: &Site,
+    connector: &'static str,
+    claims: impl Fn() -> Bytes + Copy + Send + 'static,
+) -> Attackers {
+    let port = site.serving.port;
+    Attackers::start(CALLERS, move |number, tally| async move {
+        let Some(stream) = connect(number, port, &tally).await else { return };
+        let mut stream = BufReader::new(stream);
+        loop {
+            let begun = Instant::now();
+            if stream.write_all(&post(connector, &claims())).await.is_err() {
+                return;
+            }
+            let Some(answer) = one_answer(&mut stream, true).await else { return };
+            tally.count(&format!("{} from {}", answer.status, answer.source()));
+            sleep_until((begun + EVERY).into()).await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn claims_nested_deeply_hold_up_nobody() {
+    static SCENARIO: Scenario = Scenario::plain("60 KB nested 30 levels deep, 60 a second");
+    play(&SCENARIO, |site| {
+        calls(site, GOOD, || {
+            nested(&format!(r#""email":"p{}@example.com""#, person())).into_bytes().into()
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn replies_nested_deeply_hold_up_nobody() {
+    static SCENARIO: Scenario = Scenario::plain("replies nested 30 levels deep, 60 a second");
+    play(&SCENARIO, |site| calls(site, NESTED_REPLIES, claims)).await;
 }

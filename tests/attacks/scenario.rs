@@ -81,17 +81,17 @@ pub(crate) async fn play_with(
 ) {
     let _alone = MACHINE.lock().await;
     let mut site = Site::start(scenario.descriptors, scenario.tls).await;
-    let mut resident = 0;
+    let mut most = Most::default();
     let callers = Callers::start(&site);
-    lives_for(QUIET, &site, &mut resident).await;
+    lives_for(QUIET, &site, &mut most).await;
 
     let begun = Instant::now();
     let attackers = attack(&site);
     let third = attack_time() / 3;
-    let mut lives = lives_for(third, &site, &mut resident).await;
+    let mut lives = lives_for(third, &site, &mut most).await;
     if lives {
         meanwhile(&mut site).await;
-        lives = lives_for((third * 3).saturating_sub(begun.elapsed()), &site, &mut resident).await;
+        lives = lives_for((third * 3).saturating_sub(begun.elapsed()), &site, &mut most).await;
     }
     let died = (!lives).then(|| begun.elapsed());
     let attack_end = Instant::now();
@@ -99,11 +99,11 @@ pub(crate) async fn play_with(
 
     let mut panics = 0.0;
     if lives {
-        lives_for(SETTLES, &site, &mut resident).await;
+        lives_for(SETTLES, &site, &mut most).await;
     }
     let times = Times { attack: begun, attack_end, after: Instant::now() };
     if lives {
-        lives_for(AFTER, &site, &mut resident).await;
+        lives_for(AFTER, &site, &mut most).await;
         panics = site.serving.metric("panics_total").await.unwrap();
     }
     let samples = callers.stop();
@@ -112,7 +112,7 @@ pub(crate) async fn play_with(
         scenario,
         attackers,
         groups: Figures::divided(&samples, times),
-        resident,
+        most,
         used: group.map(|group| group.bytes_at_most()),
         died,
         killed_for_memory: group.is_some_and(|group| group.killed() > 0),
@@ -122,12 +122,20 @@ pub(crate) async fn play_with(
     figures.hold();
 }
 
-/// Lets time pass and keeps the most memory that was used. Whether the process lives at the end of it.
-async fn lives_for(time: Duration, site: &Site, resident: &mut u64) -> bool {
+/// The most of what the process had at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Most {
+    pub(crate) resident: u64,
+    pub(crate) descriptors: usize,
+}
+
+/// Lets time pass and looks at what the process has. Whether it lives at the end of it.
+async fn lives_for(time: Duration, site: &Site, most: &mut Most) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < time {
         sleep(Duration::from_millis(50)).await;
-        *resident = site.resident_at_most().unwrap_or_default().max(*resident);
+        most.resident = site.resident_at_most().unwrap_or_default().max(most.resident);
+        most.descriptors = site.descriptors().unwrap_or_default().max(most.descriptors);
         if !site.serving.program.is_running() {
             return false;
         }

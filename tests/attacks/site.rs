@@ -39,7 +39,6 @@ pub(crate) struct Site {
     pub(crate) server: NatsServer,
     /// What believes the bridge's certificate, where it serves HTTPS.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) descriptors: u64,
 }
 
 /// The program to attack.
@@ -116,7 +115,12 @@ impl Site {
         let mut command = limited(&program(), group.as_ref(), descriptors, &folder.0);
         command.args(["serve", "--config", file.to_str().unwrap()]);
         let serving = Serving::listening(folder, Program::spawn(command)).await.connected().await;
-        Self { serving, group, server, tls, descriptors }
+        Self { serving, group, server, tls }
+    }
+
+    /// How many descriptors the process has, if it still runs.
+    pub(crate) fn descriptors(&self) -> Option<usize> {
+        Some(fs::read_dir(format!("/proc/{}/fd", self.serving.program.pid())).ok()?.count())
     }
 
     /// The most memory that the process itself had at once, if it still runs.
