@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
-    attackers::{Attackers, connect, until_closed},
+    attackers::{Attackers, connect, connect_small, until_closed},
     scenario::{Scenario, play},
     site::Site,
 };
@@ -19,14 +19,15 @@ fn hold(count: usize, site: &Site) -> Attackers {
     Attackers::start(count, move |number, tally| {
         let many = many.clone();
         async move {
-            let Some(mut stream) = connect(number, port, &tally).await else { return };
             if number.is_multiple_of(2) {
+                let Some(mut stream) = connect(number, port, &tally).await else { return };
                 if stream.write_all(half).await.is_ok() {
                     tally.count("half a body");
                 }
                 let answered = until_closed(&mut stream).await;
                 tally.count(&answered);
             } else {
+                let Some(mut stream) = connect_small(number, port, &tally).await else { return };
                 drop(timeout(Duration::from_secs(1), stream.write_all(&many)).await);
                 tally.count("reads nothing");
                 // The bridge closes it, and then writing fails.
@@ -35,6 +36,8 @@ fn hold(count: usize, site: &Site) -> Attackers {
                 }
                 tally.count("given up");
             }
+            // Where all places are taken the next try is soon enough.
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
 }

@@ -91,9 +91,24 @@ impl Attackers {
 /// Connects from another address than good callers, the same one for the same number. Waits a moment
 /// where nobody takes the connection.
 pub(crate) async fn connect(number: usize, port: u16, tally: &Tally) -> Option<TcpStream> {
+    connect_by(TcpSocket::new_v4().ok()?, number, port, tally).await
+}
+
+/// The same, with next to no room for what is not read.
+pub(crate) async fn connect_small(number: usize, port: u16, tally: &Tally) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().ok()?;
+    socket.set_recv_buffer_size(4_096).ok()?;
+    connect_by(socket, number, port, tally).await
+}
+
+async fn connect_by(
+    socket: TcpSocket,
+    number: usize,
+    port: u16,
+    tally: &Tally,
+) -> Option<TcpStream> {
     let address = [127, 0, 0, 2 + u8::try_from(number % 8).unwrap()];
     let connected = async {
-        let socket = TcpSocket::new_v4()?;
         socket.bind((address, 0).into())?;
         socket.connect(([127, 0, 0, 1], port).into()).await
     };

@@ -99,6 +99,8 @@ pub(crate) struct Figures {
     pub(crate) died: Option<Duration>,
     pub(crate) killed_for_memory: bool,
     pub(crate) panics: f64,
+    /// Fallbacks of calls that were made long after whatever else happened in the middle.
+    pub(crate) fallbacks_later: usize,
 }
 
 impl Figures {
@@ -117,6 +119,12 @@ impl Figures {
             (who, [quiet, attacked, stretch(Some(times.after), None)])
         };
         [Who::Kept, Who::Fresh, Who::Probe].map(of).into()
+    }
+
+    /// Those of calls that were made when all should be well again.
+    pub(crate) fn fallbacks_later(samples: &[Sample], middle: Instant) -> usize {
+        let later = samples.iter().filter(|sample| sample.sent > middle + DEADLINE);
+        later.filter(|sample| sample.end == End::Fallback).count()
     }
 
     fn group(&self, who: Who) -> &[Group; 3] {
@@ -181,9 +189,8 @@ impl Figures {
         })
     }
 
-    /// What every good caller can rely on.
-    pub(crate) fn hold(&self) {
-        let mut broken = Vec::new();
+    /// What every good caller can rely on; more may be broken already.
+    pub(crate) fn hold(&self, mut broken: Vec<String>) {
         let mut hold = |holds: bool, promise: String| {
             if !holds {
                 broken.push(promise);
@@ -195,6 +202,7 @@ impl Figures {
         let is_within = self.used.is_some() || self.most.resident <= MEMORY_BYTES_MAX;
         hold(is_within, "it keeps to the limit of memory".into());
         hold(self.panics == 0.0, "nothing panics".into());
+        hold(self.fallbacks_later == 0, "workers decide again when NATS is back".into());
         let nats_stays = self.scenario.nats == Nats::Stays;
         for (who, groups) in &self.groups {
             for (when, group) in ["quiet", "attacked", "after"].iter().zip(groups) {

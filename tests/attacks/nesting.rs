@@ -19,8 +19,8 @@ use crate::{
 /// Less than what is refused.
 const LEVELS: usize = 30;
 
-/// Calls: together 60 a second.
-const CALLERS: usize = 12;
+/// Calls: together 200 a second.
+const CALLERS: usize = 40;
 const EVERY: Duration = Duration::from_millis(200);
 
 /// An object with this member and one more that is nested as deeply as is read, as long as can be.
@@ -53,7 +53,7 @@ fn calls(
 
 #[tokio::test]
 async fn claims_nested_deeply_hold_up_nobody() {
-    static SCENARIO: Scenario = Scenario::plain("60 KB nested 30 levels deep, 60 a second");
+    static SCENARIO: Scenario = Scenario::plain("60 KB nested 30 levels deep, 200 a second");
     play(&SCENARIO, |site| {
         calls(site, GOOD, || {
             nested(&format!(r#""email":"p{}@example.com""#, person())).into_bytes().into()
@@ -64,6 +64,6 @@ async fn claims_nested_deeply_hold_up_nobody() {
 
 #[tokio::test]
 async fn replies_nested_deeply_hold_up_nobody() {
-    static SCENARIO: Scenario = Scenario::plain("replies nested 30 levels deep, 60 a second");
+    static SCENARIO: Scenario = Scenario::plain("replies nested 30 levels deep, 200 a second");
     play(&SCENARIO, |site| calls(site, NESTED_REPLIES, claims)).await;
 }

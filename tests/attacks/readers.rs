@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{sleep, timeout},
+};
 
 use crate::{
-    attackers::{Attackers, connect},
+    attackers::{Attackers, connect_small},
     callers::{claims, post},
     scenario::{Scenario, play},
     site::BIG_DECISIONS,
@@ -14,12 +17,15 @@ use crate::{
 #[tokio::test]
 async fn callers_that_read_no_answers_harm_nobody() {
     static SCENARIO: Scenario = Scenario::plain("300 callers that read none of their answers");
-    /// More than fits into the buffers of a connection.
+    /// Together 200 calls a second, and more answers than fit into the buffers of a connection.
+    const EVERY: Duration = Duration::from_millis(1_500);
     const CALLS: usize = 100;
     play(&SCENARIO, |site| {
         let port = site.serving.port;
         Attackers::start(300, move |number, tally| async move {
-            let Some(mut stream) = connect(number, port, &tally).await else { return };
+            // Not all in one moment.
+            sleep(EVERY * u32::try_from(number).unwrap() / 300).await;
+            let Some(mut stream) = connect_small(number, port, &tally).await else { return };
             for _ in 0..CALLS {
                 let request = post(BIG_DECISIONS, &claims());
                 let written = timeout(Duration::from_secs(30), stream.write_all(&request)).await;
@@ -28,7 +34,7 @@ async fn callers_that_read_no_answers_harm_nobody() {
                     return;
                 }
                 tally.count("posted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(EVERY).await;
             }
         })
     })

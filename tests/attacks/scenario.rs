@@ -70,14 +70,14 @@ fn attack_time() -> Duration {
 
 /// Plays it, prints the figures, and holds the promises against them.
 pub(crate) async fn play(scenario: &'static Scenario, attack: impl FnOnce(&Site) -> Attackers) {
-    play_with(scenario, attack, async |_: &mut Site| {}).await;
+    play_with(scenario, attack, async |_: &mut Site| Vec::new()).await;
 }
 
-/// The same, while something else happens in the middle of it.
+/// The same, while something else happens in the middle of it, which says what promises it broke.
 pub(crate) async fn play_with(
     scenario: &'static Scenario,
     attack: impl FnOnce(&Site) -> Attackers,
-    meanwhile: impl AsyncFnOnce(&mut Site),
+    meanwhile: impl AsyncFnOnce(&mut Site) -> Vec<String>,
 ) {
     let _alone = MACHINE.lock().await;
     let mut site = Site::start(scenario.descriptors, scenario.tls).await;
@@ -89,8 +89,10 @@ pub(crate) async fn play_with(
     let attackers = attack(&site);
     let third = attack_time() / 3;
     let mut lives = lives_for(third, &site, &mut most).await;
+    let mut broken = Vec::new();
+    let middle = Instant::now();
     if lives {
-        meanwhile(&mut site).await;
+        broken.extend(meanwhile(&mut site).await);
         lives = lives_for((third * 3).saturating_sub(begun.elapsed()), &site, &mut most).await;
     }
     let died = (!lives).then(|| begun.elapsed());
@@ -117,9 +119,10 @@ pub(crate) async fn play_with(
         died,
         killed_for_memory: group.is_some_and(|group| group.killed() > 0),
         panics,
+        fallbacks_later: Figures::fallbacks_later(&samples, middle),
     };
     figures.show();
-    figures.hold();
+    figures.hold(broken);
 }
 
 /// The most of what the process had at once.

@@ -44,6 +44,9 @@ pub(crate) struct Site {
 /// The program to attack.
 fn program() -> PathBuf {
     let given = std::env::var_os("ATTACKS_PROGRAM").map(PathBuf::from);
+    if given.is_none() && cfg!(debug_assertions) {
+        eprintln!("ATTENTION: a debug build is attacked. Set ATTACKS_PROGRAM to a release build.");
+    }
     let program = given.unwrap_or_else(|| env!("CARGO_BIN_EXE_connector-bridge").into());
     // The path is relative to where `make` runs, and the tests run there too.
     fs::canonicalize(&program).unwrap_or_else(|error| panic!("{}: {error}", program.display()))
