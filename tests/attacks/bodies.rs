@@ -55,13 +55,12 @@ async fn callers_that_post_large_claims_and_hang_up_harm_nobody() {
     .await;
 }
 
-#[tokio::test]
-async fn four_thousand_unfinished_bodies_harm_nobody() {
-    static SCENARIO: Scenario = Scenario::crowd("4,000 unfinished bodies of 60 KB");
+/// Connections with a body that lacks its last byte.
+async fn unfinished_bodies(scenario: &'static Scenario) {
     let mut request = post(GOOD, &big_claims());
     request.pop();
     let request = Bytes::from(request);
-    play(&SCENARIO, |site| {
+    play(scenario, |site| {
         let port = site.serving.port;
         Attackers::start(4_000, move |number, tally| {
             let request = request.clone();
@@ -69,4 +68,16 @@ async fn four_thousand_unfinished_bodies_harm_nobody() {
         })
     })
     .await;
+}
+
+#[tokio::test]
+async fn four_thousand_unfinished_bodies_harm_nobody() {
+    static SCENARIO: Scenario = Scenario::crowd("4,000 unfinished bodies of 60 KB");
+    unfinished_bodies(&SCENARIO).await;
+}
+
+#[tokio::test]
+async fn unfinished_bodies_harm_nobody_where_all_are_accepted() {
+    static SCENARIO: Scenario = Scenario::crowd_accepted("4,000 unfinished bodies of 60 KB");
+    unfinished_bodies(&SCENARIO).await;
 }

@@ -1,5 +1,8 @@
 //! What came of one attack, in numbers; and what is held against it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -26,6 +29,9 @@ const SLACK: Duration = Duration::from_millis(250);
 /// are the machine's, so that only what no machine excuses is a failure: a kubelet gives up a probe
 /// after 1 s unless told otherwise.
 const GROSS: Duration = Duration::from_secs(1);
+
+/// Above this before any attack, somebody else is at work on the machine, and no time is held.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// When the quiet time ends, the attack ends, and the time after it begins.
 #[derive(Clone, Copy, Debug)]
@@ -189,8 +195,14 @@ impl Figures {
         })
     }
 
-    /// What every good caller can rely on; more may be broken already.
+    /// Whether everything was kept that good callers can rely on; more may be broken already.
     pub(crate) fn hold(&self, mut broken: Vec<String>) {
+        broken.extend(self.broken());
+        assert!(broken.is_empty(), "{}: broken: {broken:#?}", self.scenario.name);
+    }
+
+    fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
         let mut hold = |holds: bool, promise: String| {
             if !holds {
                 broken.push(promise);
@@ -204,6 +216,12 @@ impl Figures {
         hold(self.panics == 0.0, "nothing panics".into());
         hold(self.fallbacks_later == 0, "workers decide again when NATS is back".into());
         let nats_stays = self.scenario.nats == Nats::Stays;
+        let is_busy = self.group(Who::Kept)[0].p99 > BUSY;
+        if is_busy {
+            println!(
+                "ATTENTION: the machine is busy with something else, so that times say nothing"
+            );
+        }
         for (who, groups) in &self.groups {
             for (when, group) in ["quiet", "attacked", "after"].iter().zip(groups) {
                 if *when == "after" && self.died.is_some() {
@@ -220,12 +238,12 @@ impl Figures {
                 hold(group.wrong.is_empty() || turned_away, format!("{what}: all are answered"));
                 hold(group.sent > 0, format!("{what}: somebody asks"));
                 // On a new connection a handshake comes first, behind those of strangers.
-                let is_timed = *who != Who::Fresh && nats_stays;
+                let is_timed = *who != Who::Fresh && nats_stays && !is_busy;
                 hold(group.p99 <= GROSS || !is_timed, format!("{what}: within {GROSS:?}"));
             }
         }
         let slowest = self.group(Who::Probe).iter().map(|group| group.max).max().unwrap();
-        hold(slowest <= GROSS, format!("/livez answers within {GROSS:?}"));
-        assert!(broken.is_empty(), "{}: broken: {broken:#?}", self.scenario.name);
+        hold(slowest <= GROSS || is_busy, format!("/livez answers within {GROSS:?}"));
+        broken
     }
 }

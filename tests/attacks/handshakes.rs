@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +14,7 @@ use tokio::{
 
 use crate::{
     attackers::{Attackers, connect, send_and_wait},
-    scenario::{DESCRIPTORS, FreshCallers, Nats, Scenario, play},
+    scenario::{Scenario, play},
     site::Site,
 };
 
@@ -27,11 +28,6 @@ fn hello(tls: &Arc<ClientConfig>) -> Vec<u8> {
         client.write_tls(&mut bytes).unwrap();
     }
     bytes
-}
-
-const fn crowd(name: &'static str, descriptors: u64) -> Scenario {
-    let fresh = FreshCallers::MayBeTurnedAway;
-    Scenario { name, descriptors, tls: true, fresh, nats: Nats::Stays }
 }
 
 /// All connect and keep silent, then all say hello in one moment, and again.
@@ -62,20 +58,21 @@ fn hellos_at_once(count: usize, site: &Site) -> Attackers {
 
 #[tokio::test]
 async fn hellos_of_3500_connections_at_once_hold_up_no_call() {
-    static SCENARIO: Scenario = crowd("3,500 ClientHellos at once, RSA", DESCRIPTORS);
+    static SCENARIO: Scenario = Scenario::crowd("3,500 ClientHellos at once, RSA").within_tls();
     play(&SCENARIO, |site| hellos_at_once(3_500, site)).await;
 }
 
 #[tokio::test]
 async fn hellos_of_3500_connections_at_once_hold_up_no_call_where_all_are_accepted() {
-    static SCENARIO: Scenario = crowd("3,500 ClientHellos at once, RSA", 8_192);
+    static SCENARIO: Scenario =
+        Scenario::crowd_accepted("3,500 ClientHellos at once, RSA").within_tls();
     play(&SCENARIO, |site| hellos_at_once(3_500, site)).await;
 }
 
 #[tokio::test]
 async fn a_flood_of_hellos_from_one_address_holds_up_no_call() {
     static SCENARIO: Scenario =
-        crowd("ClientHellos without end from one address, RSA", DESCRIPTORS);
+        Scenario::crowd("ClientHellos without end from one address, RSA").within_tls();
     play(&SCENARIO, |site| {
         let (port, hello) = (site.serving.port, hello(site.tls.as_ref().unwrap()));
         Attackers::start(200, move |_, tally| {
@@ -96,20 +93,18 @@ async fn a_flood_of_hellos_from_one_address_holds_up_no_call() {
     .await;
 }
 
-#[tokio::test]
-async fn unfinished_hellos_of_64_kib_harm_nobody() {
-    static SCENARIO: Scenario = crowd("1,500 unfinished ClientHellos of 64 KiB", DESCRIPTORS);
-    // One message in as many records as it takes, but for its last bytes.
+/// Connections with one message of 64 KiB, in as many records as it takes, but for its last bytes.
+async fn unfinished_hellos(scenario: &'static Scenario) {
     const LENGTH: usize = 65_535;
     const RECORD: usize = 16 * 1_024;
-    let [_, _, _, _, _, high, middle, low] = LENGTH.to_be_bytes();
+    let [.., high, middle, low] = LENGTH.to_be_bytes();
     let message = [vec![1, high, middle, low, 3, 3], vec![7; LENGTH - 100]].concat();
     let records = message.chunks(RECORD).flat_map(|part| {
         let length = u16::try_from(part.len()).unwrap().to_be_bytes();
         [&[22, 3, 1], &length[..], part].concat()
     });
-    let bytes: Vec<u8> = records.collect();
-    play(&SCENARIO, |site| {
+    let bytes = Bytes::from_iter(records);
+    play(scenario, |site| {
         let port = site.serving.port;
         Attackers::start(1_500, move |number, tally| {
             let bytes = bytes.clone();
@@ -117,4 +112,18 @@ async fn unfinished_hellos_of_64_kib_harm_nobody() {
         })
     })
     .await;
+}
+
+#[tokio::test]
+async fn unfinished_hellos_of_64_kib_harm_nobody() {
+    static SCENARIO: Scenario =
+        Scenario::crowd("1,500 unfinished ClientHellos of 64 KiB").within_tls();
+    unfinished_hellos(&SCENARIO).await;
+}
+
+#[tokio::test]
+async fn unfinished_hellos_harm_nobody_where_all_are_accepted() {
+    static SCENARIO: Scenario =
+        Scenario::crowd_accepted("1,500 unfinished ClientHellos of 64 KiB").within_tls();
+    unfinished_hellos(&SCENARIO).await;
 }

@@ -12,9 +12,8 @@ use crate::{
     scenario::{Scenario, play},
 };
 
-#[tokio::test]
-async fn two_thousand_unfinished_heads_of_15_kib_harm_nobody() {
-    static SCENARIO: Scenario = Scenario::crowd("2,000 unfinished heads of 15 KiB");
+/// Connections with a head of 15 KiB that does not end.
+async fn unfinished_heads(scenario: &'static Scenario) {
     let mut head = b"POST /connectors/good HTTP/1.1\r\nHost: x\r\n".to_vec();
     for number in 0.. {
         let line = format!("X-{number}: {}\r\n", "x".repeat(1_000));
@@ -23,7 +22,7 @@ async fn two_thousand_unfinished_heads_of_15_kib_harm_nobody() {
         }
         head.extend(line.bytes());
     }
-    play(&SCENARIO, |site| {
+    play(scenario, |site| {
         let port = site.serving.port;
         Attackers::start(2_000, move |number, tally| {
             let head = head.clone();
@@ -31,6 +30,18 @@ async fn two_thousand_unfinished_heads_of_15_kib_harm_nobody() {
         })
     })
     .await;
+}
+
+#[tokio::test]
+async fn two_thousand_unfinished_heads_of_15_kib_harm_nobody() {
+    static SCENARIO: Scenario = Scenario::crowd("2,000 unfinished heads of 15 KiB");
+    unfinished_heads(&SCENARIO).await;
+}
+
+#[tokio::test]
+async fn unfinished_heads_harm_nobody_where_all_are_accepted() {
+    static SCENARIO: Scenario = Scenario::crowd_accepted("2,000 unfinished heads of 15 KiB");
+    unfinished_heads(&SCENARIO).await;
 }
 
 #[tokio::test]

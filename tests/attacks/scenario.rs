@@ -17,6 +17,9 @@ static MACHINE: Mutex<()> = Mutex::const_new(());
 /// The soft and the hard limit that containers often have.
 pub(crate) const DESCRIPTORS: u64 = 1_024;
 
+/// Enough for all connections that there can be by default.
+pub(crate) const DESCRIPTORS_ENOUGH: u64 = 8_192;
+
 const QUIET: Duration = Duration::from_secs(5);
 
 /// What is left of the attack is over soon after it: the longest that the bridge waits for anything
@@ -59,6 +62,16 @@ impl Scenario {
     /// One that takes all places.
     pub(crate) const fn crowd(name: &'static str) -> Self {
         Self { fresh: FreshCallers::MayBeTurnedAway, ..Self::plain(name) }
+    }
+
+    /// One that would take all places if there were no more descriptors than usual.
+    pub(crate) const fn crowd_accepted(name: &'static str) -> Self {
+        Self { descriptors: DESCRIPTORS_ENOUGH, ..Self::crowd(name) }
+    }
+
+    /// The same within TLS.
+    pub(crate) const fn within_tls(self) -> Self {
+        Self { tls: true, ..self }
     }
 }
 

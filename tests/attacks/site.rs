@@ -1,6 +1,6 @@
 //! A bridge within its limits, a nats-server, and a worker.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use async_nats::ConnectOptions;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use serde_json::json;
 
 use crate::{
-    limits::{ControlGroup, limited, make_way},
+    limits::{ControlGroup, MEMORY_BYTES_MAX, limited, make_way},
     nesting::nested,
     support::{
         pki::{Authority, client_config},
@@ -52,6 +52,12 @@ fn program() -> PathBuf {
     fs::canonicalize(&program).unwrap_or_else(|error| panic!("{}: {error}", program.display()))
 }
 
+/// Whether the program to attack can be told how much memory it may take.
+fn knows_memory_limit() -> bool {
+    let output = Command::new(program()).args(["schema", "config"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).contains("\"memory_limit\"")
+}
+
 fn connectors() -> String {
     let auth = r#"auth: {basic: [{username: entra, password_file: "{folder}/password"}]}"#;
     let b2c = "protocol: b2c, step: before-create";
@@ -93,8 +99,7 @@ impl Site {
     pub(crate) async fn start(descriptors: u64, with_tls: bool) -> Self {
         make_way();
         let server = NatsServer::start().await;
-        let options = ConnectOptions::new()
-            .reconnect_delay_callback(|_| std::time::Duration::from_millis(20));
+        let options = ConnectOptions::new().reconnect_delay_callback(|_| Duration::from_millis(20));
         let client = options.connect(server.url()).await.unwrap();
         worker_of(client, "connectors.>", decide).await;
 
@@ -112,12 +117,15 @@ impl Site {
             tls = Some(Arc::new(client_config(&authority, None)));
         }
         let group = ControlGroup::new();
+        if group.is_none() && knows_memory_limit() {
+            root += &format!("\nmemory_limit: {MEMORY_BYTES_MAX}B");
+        }
         let config = config_at(&folder, &nats, &root, &connectors());
         let file = folder.0.join("bridge.yaml");
         fs::write(&file, config).unwrap();
         let mut command = limited(&program(), group.as_ref(), descriptors, &folder.0);
         command.args(["serve", "--config", file.to_str().unwrap()]);
-        let serving = Serving::listening(folder, Program::spawn(command)).await.connected().await;
+        let serving = Serving::listening(Program::spawn(command), folder).await.connected().await;
         Self { serving, group, server, tls }
     }
 

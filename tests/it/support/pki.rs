@@ -57,6 +57,7 @@ impl Authority {
     }
 
     /// The same with a key of any kind, as PEM.
+    #[allow(dead_code, reason = "tests/attacks needs it")]
     pub(crate) fn server_with(&self, key_pem: &str) -> Issued {
         let key = KeyPair::from_pem(key_pem).unwrap();
         self.issue_for(key, "localhost", Use::Server, 0, 30)

@@ -145,11 +145,11 @@ impl Serving {
         fs::write(&file, config).unwrap();
         let program =
             Program::start_in(environment, &["serve", "--config", file.to_str().unwrap()]);
-        Self::listening(folder, program).await
+        Self::listening(program, folder).await
     }
 
     /// A program that serves, once it listens.
-    pub(crate) async fn listening(folder: Folder, program: Program) -> Self {
+    pub(crate) async fn listening(program: Program, folder: Folder) -> Self {
         let [port, admin_port] = until("the ports", async || {
             assert!(program.is_running(), "{}", program.err());
             let err = program.err();
