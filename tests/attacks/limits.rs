@@ -110,7 +110,8 @@ impl Drop for ControlGroup {
     fn drop(&mut self) {
         // A process that was just killed may still be leaving.
         for _ in 0..100 {
-            if fs::remove_dir(&self.folder).is_ok() {
+            // There is none where it could not be made.
+            if fs::remove_dir(&self.folder).is_ok() || !self.folder.exists() {
                 return;
             }
             thread::sleep(Duration::from_millis(20));
