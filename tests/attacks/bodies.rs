@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
 use tokio::{io::AsyncWriteExt, time::sleep};
 
 use crate::{
@@ -15,8 +14,8 @@ use crate::{
 
 /// As long as can be posted, of a person whom nobody else has.
 fn big_claims() -> Vec<u8> {
-    let email = format!("p{}@example.com", person());
-    json!({"email": email, "displayName": "d".repeat(BIG)}).to_string().into_bytes()
+    let (person, name) = (person(), "d".repeat(BIG));
+    format!(r#"{{"email":"p{person}@example.com","displayName":"{name}"}}"#).into_bytes()
 }
 
 /// Posts to a worker that keeps silent, and hangs up once the bridge has it all.

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use rustls::{ClientConfig, pki_types::ServerName};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -197,9 +197,7 @@ impl To {
 /// Claims of a person whom nobody else has.
 pub(crate) fn claims() -> Bytes {
     let person = person();
-    json!({"email": format!("p{person}@example.com"), "displayName": format!("Person {person}")})
-        .to_string()
-        .into()
+    format!(r#"{{"email":"p{person}@example.com","displayName":"Person {person}"}}"#).into()
 }
 
 /// A number that no other person of this run has.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncWriteExt, BufReader},
-    time::sleep_until,
+    time::{sleep, sleep_until},
 };
 
 use crate::{
@@ -19,15 +19,17 @@ use crate::{
 /// Less than what is refused.
 const LEVELS: usize = 30;
 
-/// Calls: together 200 a second.
-const CALLERS: usize = 40;
-const EVERY: Duration = Duration::from_millis(200);
+/// Calls: together 500 a second. So many callers that where each costs some milliseconds all of them
+/// together hold up everybody else for more than a second.
+const CALLERS: usize = 300;
+const EVERY: Duration = Duration::from_millis(600);
 
-/// An object with this member and one more that is nested as deeply as is read, as long as can be.
+/// An object with this member and one more that is nested as deeply as is read, again and again: every
+/// byte lies deep.
 pub(crate) fn nested(member: &str) -> String {
-    let (open, close) = ("[".repeat(LEVELS), "]".repeat(LEVELS));
-    let innermost = "1,".repeat((BIG - 200) / 2);
-    format!(r#"{{{member},"x":{open}{innermost}1{close}}}"#)
+    let tower = format!("{}1{},", r#"{"":"#.repeat(LEVELS), "}".repeat(LEVELS));
+    let towers = tower.repeat((BIG - 200) / tower.len());
+    format!(r#"{{{member},"x":[{towers}0]}}"#)
 }
 
 fn calls(
@@ -37,6 +39,7 @@ fn calls(
 ) -> Attackers {
     let port = site.serving.port;
     Attackers::start(CALLERS, move |number, tally| async move {
+        sleep(EVERY * u32::try_from(number).unwrap() / CALLERS as u32).await;
         let Some(stream) = connect(number, port, &tally).await else { return };
         let mut stream = BufReader::new(stream);
         loop {
@@ -53,7 +56,7 @@ fn calls(
 
 #[tokio::test]
 async fn claims_nested_deeply_hold_up_nobody() {
-    static SCENARIO: Scenario = Scenario::plain("60 KB nested 30 levels deep, 200 a second");
+    static SCENARIO: Scenario = Scenario::plain("60 KB nested 30 levels deep, 500 a second");
     play(&SCENARIO, |site| {
         calls(site, GOOD, || {
             nested(&format!(r#""email":"p{}@example.com""#, person())).into_bytes().into()
@@ -64,6 +67,6 @@ async fn claims_nested_deeply_hold_up_nobody() {
 
 #[tokio::test]
 async fn replies_nested_deeply_hold_up_nobody() {
-    static SCENARIO: Scenario = Scenario::plain("replies nested 30 levels deep, 200 a second");
+    static SCENARIO: Scenario = Scenario::plain("replies nested 30 levels deep, 500 a second");
     play(&SCENARIO, |site| calls(site, NESTED_REPLIES, claims)).await;
 }

@@ -1,9 +1,14 @@
 //! A bridge within its limits, a nats-server, and a worker.
 
-use std::{fs, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use async_nats::ConnectOptions;
-use bytes::Bytes;
 use rustls::ClientConfig;
 use serde_json::json;
 
@@ -74,24 +79,27 @@ fn connectors() -> String {
     .concat()
 }
 
-/// What the worker decides, if anything.
+/// What the worker decides, if anything. It makes little of large messages: its time is not the
+/// bridge's.
 fn decide(message: &async_nats::Message) -> Option<String> {
+    static BIG_DECISION: LazyLock<String> = LazyLock::new(|| {
+        json!({"action": "Continue", "extension_Big": "b".repeat(BIG)}).to_string()
+    });
+    static NESTED_REPLY: LazyLock<String> = LazyLock::new(|| nested(r#""action":"Continue""#));
     let headers = message.headers.as_ref()?;
     match headers.get("Connector-Name")?.as_str() {
         SILENT => None,
-        BIG_DECISIONS => {
-            Some(json!({"action": "Continue", "extension_Big": "b".repeat(BIG)}).to_string())
-        }
-        NESTED_REPLIES => Some(nested(r#""action":"Continue""#)),
+        BIG_DECISIONS => Some(BIG_DECISION.clone()),
+        NESTED_REPLIES => Some(NESTED_REPLY.clone()),
         _ => Some(decision_for(&message.payload)),
     }
 }
 
-/// A decision that is of use to nobody else.
-pub(crate) fn decision_for(claims: &Bytes) -> String {
-    let claims: serde_json::Value = serde_json::from_slice(claims).unwrap();
-    json!({"version": "1.0.0", "action": "Continue", "extension_Person": claims["email"]})
-        .to_string()
+/// A decision that is of use to nobody else. Claims begin with the address.
+pub(crate) fn decision_for(claims: &[u8]) -> String {
+    let begin = String::from_utf8_lossy(&claims[..claims.len().min(100)]);
+    let email = begin.split('"').nth(3).unwrap();
+    json!({"version": "1.0.0", "action": "Continue", "extension_Person": email}).to_string()
 }
 
 impl Site {
