@@ -63,7 +63,7 @@ PROGRAM := target/programs/$(ARCHITECTURE)/connector-bridge
 BENCH_PACKAGES := .tools/bench
 BENCH ?=
 
-.PHONY: demo test test-faults test-observability test-image test-chart test-deploy test-workers \
+.PHONY: demo test test-all test-faults test-attacks test-observability test-image test-chart test-deploy test-workers \
 	test-instructions test-browser bench bench-scale bench-programs fuzz fmt clippy doc unit demo-once \
 	deny advisories sbom tools build programs clean
 
@@ -72,6 +72,10 @@ demo: $(NATS_SERVER) build
 
 test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
 	test-workers test-browser test-instructions demo-once deny sbom
+
+# All of that with 1,000,000 calls under faults, and attacks. Takes two hours, and needs root.
+test-all: export FAULTS_CALLS ?= 1000000
+test-all: test test-attacks
 
 # Everything that tests fetch; `make test` fetches it too, each when it is needed.
 tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(NGINX) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
@@ -100,10 +104,20 @@ doc:
 unit: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(ASYNCAPI_SCHEMA) $(NGINX)
 	cargo test --locked
 
-# Real processes are killed, frozen and cut off. `FAULTS_MINUTES=30` makes it a soak. One scenario
-# after the other: each has several processes of its own, and a crowd of them makes the store ill.
+# Real processes are killed, frozen and cut off. `FAULTS_CALLS=1000000` makes more calls, and
+# `FAULTS_MINUTES=30` makes it a soak. One scenario after the other: each has several processes of its
+# own, and a crowd of them makes the store ill.
 test-faults: $(NATS_SERVER)
 	cargo test --locked --test faults -- --test-threads=1
+
+# Attacks on the program as it is shipped, with 64 MiB, 1,024 descriptors and one core, while good
+# callers call; their figures as a table at the end. `ATTACKS_SECONDS=60` makes each last longer. Takes
+# ten minutes, needs root for the limits, and wants the machine for itself.
+test-attacks: $(NATS_SERVER) programs
+	rm -f target/attacks.jsonl
+	status=0; ATTACKS_PROGRAM=$(PROGRAM) ATTACKS_REPORT=target/attacks.jsonl \
+		cargo test --locked --test attacks -- --test-threads=1 --nocapture || status=$$?; \
+		python3 tests/attacks/table.py target/attacks.jsonl; exit $$status
 
 # The alerts, held against real faults in a real Prometheus, with every duration of the rules divided
 # by 60. Takes minutes.

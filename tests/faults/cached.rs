@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use crate::{
     caller::Caller,
     cluster::JETSTREAM,
-    fleet::{Fleet, NAMES, Setup, Store},
+    fleet::{Fleet, Setup, Store},
     history::{Asked, Disturbed},
     load::new_call,
     support::real::{NatsServer, until},

@@ -100,7 +100,19 @@ pub(crate) struct Verdict {
     pub(crate) held_back: usize,
     /// Messages that came after their deadline otherwise.
     pub(crate) overdue: usize,
+    pub(crate) retries_after_kills: Retries,
     pub(crate) broken: Vec<Broken>,
+}
+
+/// Retries of calls whose process was killed, where a worker is willing to decide. A retry is a call
+/// like any other; how many of them are decided is no promise, but what people notice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Retries {
+    pub(crate) all: usize,
+    /// With a worker's decision, made for this request or before.
+    pub(crate) decided: usize,
+    /// What the slowest of these took.
+    pub(crate) slowest: Duration,
 }
 
 /// What is worded the same for all messages and answers about one call.
@@ -124,6 +136,7 @@ pub(crate) fn check(rules: &Rules, events: &Events) -> Verdict {
             latest: Duration::ZERO,
             held_back: 0,
             overdue: 0,
+            retries_after_kills: Retries::default(),
             broken: Vec::new(),
         },
     };
@@ -197,6 +210,31 @@ impl<'a> Check<'a> {
         self.verdict.repeated_in_health += usize::from(in_health);
         self.same_bytes(call);
         self.asked_once(call);
+        self.retry_after_kill(call);
+    }
+
+    fn retry_after_kill(&mut self, call: &Call<'a>) {
+        let is_lost = |request: &&&Request| {
+            // What was only paused or cut off is well again some time.
+            let is_killed = |disturbance: &Disturbance| {
+                disturbance.what == Disturbed::Process(request.life)
+                    && disturbance.until == Duration::MAX
+            };
+            matches!(request.end, End::Unanswered(_)) && self.disturbances.iter().any(is_killed)
+        };
+        let Some(lost) = call.requests.iter().find(is_lost) else { return };
+        let later = call.requests.iter().filter(|request| request.sent >= lost.done);
+        let Some(retry) = later.min_by_key(|request| request.sent) else { return };
+        let mut messages = call.messages.iter();
+        if !call.messages.is_empty() && messages.all(|message| message.decisions.is_empty()) {
+            return;
+        }
+        let retries = &mut self.verdict.retries_after_kills;
+        retries.all += 1;
+        if retry.is_answered_with_decision() {
+            retries.decided += 1;
+            retries.slowest = retries.slowest.max(retry.done - retry.sent);
+        }
     }
 
     fn answer(&mut self, call: &Call<'a>, request: &Request, answer: &Answer) {

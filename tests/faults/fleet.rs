@@ -43,15 +43,20 @@ impl Store {
 }
 
 /// Every connector of every fleet: name, protocol, step, deadline in milliseconds.
-const CONNECTORS: [(&str, &str, &str, u64); 3] = [
+const CONNECTORS: [(&str, &str, &str, u64); 4] = [
     ("entra", "entra", "before-create", 2_000),
     ("b2c", "b2c", "after-federation", 1_500),
     ("policy", "b2c-policy", "custom", 2_500),
+    ("patient", "entra", "before-create", 10_000),
 ];
 
+/// Those of most calls.
 pub(crate) const NAMES: [&str; 3] = [CONNECTORS[0].0, CONNECTORS[1].0, CONNECTORS[2].0];
 
-/// The longest of their deadlines.
+/// One whose deadline is long enough for a retry to outwait what a killed process has left behind.
+pub(crate) const PATIENT: &str = CONNECTORS[3].0;
+
+/// The longest deadline of [`NAMES`].
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_millis(CONNECTORS[2].3);
 
 const MESSAGE: &str = "Not now.";

@@ -1,8 +1,9 @@
 //! What is promised, held against faults: real processes of the bridge and of nats-server are
 //! killed, stopped, cut off and refused, and a checker reads what came of every call.
 //!
-//! `make test-faults` runs all scenarios. `FAULTS_MINUTES=30 make test-faults` makes the storm last
-//! half an hour and NATS stay away for two minutes; the rest is the same.
+//! `make test-faults` runs all scenarios. `FAULTS_CALLS=1000000 make test-faults` makes as many calls in
+//! all of them together; `FAULTS_MINUTES=30 make test-faults` makes the storm last half an hour and NATS
+//! stay away for two minutes, and the rest is the same.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,6 +23,7 @@ mod crashes;
 mod fleet;
 mod history;
 mod identity;
+mod killed;
 mod leader;
 mod lines;
 mod load;

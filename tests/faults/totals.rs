@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::RwLock;
 
 use crate::{
-    checker::{Verdict, check},
+    checker::{Retries, Verdict, check},
     fleet::{Fleet, Store},
     history::Events,
 };
 
-/// Calls of the whole suite, retries and repeated requests not counted.
+/// Calls of the whole suite, retries and repeated requests not counted. `FAULTS_CALLS` asks for more;
+/// each scenario then makes more in the same proportion.
 const ALL: usize = 200_000;
 
 /// Scenarios and their calls.
@@ -25,6 +26,8 @@ pub(crate) const CALLS: &[(&str, usize)] = &[
     ("rolling restart", 4_000),
     ("shared rolling restart", 4_000),
     ("processes killed", 15_000),
+    ("killed under load", 3_600),
+    ("killed under load, shared", 3_600),
     ("storm", 50_000),
     ("retries elsewhere", 10_000),
     ("nine copies", 300),
@@ -45,13 +48,22 @@ pub(crate) fn soak() -> Option<Duration> {
     Some(Duration::from_secs(60 * minutes.parse::<u64>().expect("FAULTS_MINUTES is a number")))
 }
 
+/// How many calls the whole suite has to make.
+fn all() -> usize {
+    #[expect(clippy::disallowed_methods, reason = "a test's length, not a setting")]
+    let calls = std::env::var("FAULTS_CALLS").ok();
+    calls.map_or(ALL, |calls| calls.parse().expect("FAULTS_CALLS is a number")).max(ALL)
+}
+
 /// Scenarios that measure wait for this alone; the others share it.
 pub(crate) static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// How many calls a scenario has to make.
 pub(crate) fn calls_of(scenario: &str) -> usize {
     let found = CALLS.iter().find(|(name, _)| *name == scenario);
-    found.unwrap_or_else(|| panic!("{scenario:?} stands in totals.rs")).1
+    let share = found.unwrap_or_else(|| panic!("{scenario:?} stands in totals.rs")).1;
+    let sum: usize = CALLS.iter().map(|(_, calls)| calls).sum();
+    (share * all()).div_ceil(sum).max(share)
 }
 
 /// The end of a scenario: every promise was kept, over enough calls.
@@ -59,7 +71,7 @@ pub(crate) async fn finish(scenario: &str, fleet: &Fleet) -> (Verdict, Events) {
     fleet.assert_sound().await;
     let events = fleet.history.events().clone();
     let mut verdict = check(&fleet.setup.store.rules(), &events);
-    let repeated = verdict.repeated_in_health;
+    let (repeated, retries) = (verdict.repeated_in_health, verdict.retries_after_kills);
     let Verdict { calls, answers, latest, held_back, overdue, broken, .. } = &mut verdict;
     let requests = events.requests.len();
     println!(
@@ -70,6 +82,12 @@ pub(crate) async fn finish(scenario: &str, fleet: &Fleet) -> (Verdict, Events) {
         events.messages.len(),
         broken.len(),
     );
+    if retries.all > 0 {
+        let Retries { all, decided, slowest } = retries;
+        println!(
+            "{scenario}: after kills {decided} of {all} retries decided, the slowest after {slowest:?}"
+        );
+    }
     if fleet.setup.store == Store::Jetstream {
         println!("{scenario}: {repeated} calls repeated while the store was well");
         println!("{scenario}: the store: {:?}", fleet.store_operations().await);
@@ -84,8 +102,8 @@ pub(crate) async fn finish(scenario: &str, fleet: &Fleet) -> (Verdict, Events) {
 }
 
 #[test]
-fn the_scenarios_together_make_200_000_calls() {
-    let sum: usize = CALLS.iter().map(|(_, calls)| calls).sum();
+fn the_scenarios_together_make_200_000_calls_or_as_many_as_are_asked_for() {
+    let sum: usize = CALLS.iter().map(|(scenario, _)| calls_of(scenario)).sum();
     println!("{sum} calls in {} scenarios", CALLS.len());
-    assert!(sum >= ALL, "only {sum}");
+    assert!(sum >= all(), "only {sum}");
 }

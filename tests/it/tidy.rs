@@ -293,14 +293,17 @@ fn files_of_test(module: &[&str]) -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = module.join("/");
     let file = format!("{path}.rs");
-    let of_faults = path.strip_prefix("faults/").map(|path| format!("{path}.rs"));
-    let faults = of_faults.map(|file| here.join("tests/faults").join(file));
+    let elsewhere = ["faults/", "attacks/"].into_iter().filter_map(|folder| {
+        let name = path.strip_prefix(folder)?;
+        Some(here.join("tests").join(folder).join(format!("{name}.rs")))
+    });
+    let elsewhere: Vec<PathBuf> = elsewhere.collect();
     let here = [
         root().join(&file),
         root().join(&path).join("tests.rs"),
         here.join("tests/it").join(&file),
     ];
-    here.into_iter().chain(faults).collect()
+    here.into_iter().chain(elsewhere).collect()
 }
 
 #[test]

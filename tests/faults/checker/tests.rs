@@ -224,3 +224,33 @@ fn a_cached_decision_is_one_that_a_worker_made() {
     let found = broken(Memory::Shared, &cached(OTHER_GOOD));
     assert_eq!(found, [Promise::FallbackIsAFallback]);
 }
+
+/// A call whose process is killed, and its retry.
+fn retried(source: &str, body: &str, until: Duration) -> Retries {
+    let mut events = but(|e| {
+        e.requests = vec![unanswered(1, 0, 50), answered(2, 650, 900, source, body)];
+        e.messages = vec![message(1, 1, 10, &[MADE])];
+        e.disturbances = vec![during(Disturbed::Process(Life(1)), 40, 0)];
+    });
+    events.disturbances[0].until = until;
+    check(&rules(Memory::Process), &events).retries_after_kills
+}
+
+#[test]
+fn a_retry_after_a_kill_counts_as_decided_only_with_a_decision() {
+    let (all, slowest) = (1, ms(250));
+    let decided = Retries { all, decided: 1, slowest };
+    assert_eq!(retried("worker", GOOD, Duration::MAX), decided);
+    assert_eq!(retried("replay", GOOD, Duration::MAX), decided);
+    let left = Retries { all, decided: 0, slowest: Duration::ZERO };
+    assert_eq!(retried("default", DEFAULT, Duration::MAX), left);
+    // Only paused.
+    assert_eq!(retried("worker", GOOD, ms(1_000)), Retries::default());
+    // No worker decides such a call.
+    let mut events =
+        but(|e| e.requests = vec![unanswered(1, 0, 50), answered(2, 650, 900, "default", DEFAULT)]);
+    events.messages[0].decisions.clear();
+    events.disturbances = vec![during(Disturbed::Process(Life(1)), 40, 0)];
+    events.disturbances[0].until = Duration::MAX;
+    assert_eq!(check(&rules(Memory::Process), &events).retries_after_kills, Retries::default());
+}

@@ -56,6 +56,13 @@ impl Authority {
         self.issue("localhost", Use::Server, 0, 30)
     }
 
+    /// The same with a key of any kind, as PEM.
+    #[allow(dead_code, reason = "tests/attacks needs it")]
+    pub(crate) fn server_with(&self, key_pem: &str) -> Issued {
+        let key = KeyPair::from_pem(key_pem).unwrap();
+        self.issue_for(key, "localhost", Use::Server, 0, 30)
+    }
+
     /// For a client of this name, valid now.
     pub(crate) fn client(&self, name: &str) -> Issued {
         self.issue(name, Use::Client, 0, 30)
@@ -63,6 +70,10 @@ impl Authority {
 
     /// Valid from and until so many days from now.
     pub(crate) fn issue(&self, name: &str, usage: Use, from: i64, until: i64) -> Issued {
+        self.issue_for(KeyPair::generate().unwrap(), name, usage, from, until)
+    }
+
+    fn issue_for(&self, key: KeyPair, name: &str, usage: Use, from: i64, until: i64) -> Issued {
         let mut params = named(name);
         params.extended_key_usages = vec![match usage {
             Use::Server => ExtendedKeyUsagePurpose::ServerAuth,
@@ -81,7 +92,6 @@ impl Authority {
         };
         params.not_before = (day(from) - minute).into();
         params.not_after = (day(until) - minute).into();
-        let key = KeyPair::generate().unwrap();
         let issued = params.signed_by(&key, &self.0).unwrap();
         let (pem, key_pem) = (issued.pem(), key.serialize_pem());
         Issued { pem, key_pem, der: issued.into(), behind: Vec::new() }

@@ -77,7 +77,11 @@ impl Program {
 
     /// Sends a signal, as `TERM`.
     pub(crate) fn signal(&self, signal: &str) {
-        signal_process(self.child.lock().unwrap().id(), signal);
+        signal_process(self.pid(), signal);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
     }
 
     /// What it wrote to standard output so far.
@@ -164,7 +168,8 @@ impl Serving {
         Self::listening(Program::spawn(command), folder).await
     }
 
-    async fn listening(program: Program, folder: Folder) -> Self {
+    /// A program that serves, once it listens.
+    pub(crate) async fn listening(program: Program, folder: Folder) -> Self {
         let [port, admin_port] = until("the ports", async || {
             assert!(program.is_running(), "{}", program.err());
             let err = program.err();
@@ -199,7 +204,7 @@ impl Serving {
     /// Its resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         const PAGE_BYTES: u64 = 4_096;
-        let pid = self.program.child.lock().unwrap().id();
+        let pid = self.program.pid();
         let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
         statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * PAGE_BYTES
     }
