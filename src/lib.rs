@@ -30,6 +30,7 @@ pub mod secrets;
 pub mod store;
 pub mod tls;
 pub mod traces;
+pub mod turns;
 pub mod wire;
 
 /// The version of this program.

@@ -1,6 +1,10 @@
 //! The way of one call to the workers and back.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::OptionFuture;
 use tokio::sync::oneshot;
@@ -16,15 +20,15 @@ use crate::{
         protocol::Answer,
         record::Round,
         reply::{self, NoDecision, Reply},
-        sending::{Miss, Next, Sending, heard},
+        sending::{Miss, Next, Sending},
     },
-    inbox::Sent,
+    inbox::{Sent, Token},
     journal::Came,
     memory::{Ended, Lead, Led},
     metrics::MessageResult,
     store::{Counts, SharedCalls},
     traces::MessageSpan,
-    wire::{Message, Wire},
+    wire::{Message, NotSent, Wire},
 };
 
 impl<W: Wire> Pipeline<W> {
@@ -60,31 +64,40 @@ impl<W: Wire> Pipeline<W> {
 
     /// Asks the workers, until one has decided or the rules say to give up.
     async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, (Reason, Heard)> {
-        let mut sending = Sending::new(call.deadline(), call.lane.connector.grace);
+        let patience = call.lane.connector.patience;
+        let mut sending = Sending::new(call.arrived, call.deadline(), patience);
         loop {
             if let Some(outcome) = lead.decided() {
                 return Ok(outcome);
             }
-            match sending.next(clock::now(), self.wire.is_connected(), self.cut()) {
+            match sending.next(clock::now(), self.wire.line(), self.cut()) {
                 Next::GiveUp(reason) => {
                     if reason == Reason::Disconnected && !sending.has_sent() {
                         call.lane.metrics.message(MessageResult::Disconnected, None);
                     }
-                    // Who was not asked cannot have kept silent.
-                    let heard = if sending.has_sent() { heard(reason) } else { Heard::Nothing };
-                    return Err((reason, heard));
+                    return Err((reason, sending.heard(reason)));
                 }
                 Next::Pause(end) => {
                     self.until(end, std::future::pending::<()>()).await;
                 }
                 Next::AwaitConnection(end) => {
-                    self.until(end, self.wire.connected()).await;
+                    self.until(end, self.connection(call)).await;
                 }
                 Next::Send => match self.send(call, lead, sending.may_resend()).await {
-                    Ok(outcome) => return outcome.map_err(|reason| (reason, heard(reason))),
+                    // Whatever came of it, a worker has answered.
+                    Ok(outcome) => return outcome.map_err(|reason| (reason, Heard::Answer)),
                     Err(miss) => sending.missed(miss, clock::now()),
                 },
             }
+        }
+    }
+
+    /// Waits for the connection; those who have waited longest go on first.
+    async fn connection(&self, call: &Call) {
+        let turn = self.turns.take(call.arrived);
+        // It may have returned before this call took its turn.
+        if !self.wire.is_connected() {
+            turn.comes().await;
         }
     }
 
@@ -110,26 +123,26 @@ impl<W: Wire> Pipeline<W> {
                 notes: call.notes.clone(),
             },
         });
-        let sent_at = clock::now();
         let connector = &call.lane.connector;
         let span = call.span.message(connector, call.id, lead.attempt(), call.body.len());
         let message = Message {
             connector,
             call_id: call.id,
             attempt: lead.attempt(),
-            deadline: clock::wall_at(deadline.instant()),
-            time_left: deadline.left(sent_at),
+            deadline: deadline.instant(),
             trace: span.context(),
             body: call.body.clone(),
         };
         call.notes.sending(&message);
-        let taken = clock::until(deadline.instant(), self.wire.publish(token, message)).await;
-        if taken != Some(Ok(())) {
-            self.inbox.close(token);
-            span.ended(MessageResult::Disconnected, None);
-            call.notes.message_ended(MessageResult::Disconnected);
-            return Err(Miss::NotSent);
-        }
+        let sent_at = match self.hand_over(token, message).await {
+            Ok(sent_at) => sent_at,
+            Err(miss) => {
+                self.inbox.close(token);
+                span.ended(result_of(miss), None);
+                call.notes.message_ended(result_of(miss));
+                return Err(miss);
+            }
+        };
         call.sent(lead.attempt());
         lead.sent();
         let another = lead.decided_by_another().map(|here| {
@@ -158,6 +171,22 @@ impl<W: Wire> Pipeline<W> {
                 call.message_ended(span, result_of(miss), None, None);
                 Err(miss)
             }
+        }
+    }
+
+    /// Hands a message over, unless its time is over by then. Returns when.
+    async fn hand_over(&self, token: Token, message: Message<'_>) -> Result<Instant, Miss> {
+        let end = message.deadline;
+        let mut sent_at = end;
+        // The last look at the clock: the process may have stood still since the one before.
+        let is_in_time = || {
+            sent_at = clock::now();
+            sent_at < end
+        };
+        match clock::until(end, self.wire.publish(token, message, is_in_time)).await {
+            Some(Ok(())) => Ok(sent_at),
+            Some(Err(NotSent::TooLate)) => Err(Miss::TooLate),
+            Some(Err(NotSent::NotTaken)) | None => Err(Miss::NotSent),
         }
     }
 
@@ -279,7 +308,7 @@ impl<W: Wire> Pipeline<W> {
 fn result_of(miss: Miss) -> MessageResult {
     match miss {
         Miss::NoResponders => MessageResult::NoResponders,
-        Miss::Silence { connection_lost: false } => MessageResult::Timeout,
+        Miss::TooLate | Miss::Silence { connection_lost: false } => MessageResult::Timeout,
         Miss::NotSent | Miss::Interrupted | Miss::Silence { connection_lost: true } => {
             MessageResult::Disconnected
         }

@@ -28,6 +28,7 @@ mod load;
 mod replicas;
 mod rolling;
 mod server;
+mod still;
 mod storm;
 #[allow(dead_code, reason = "the other tests need more of it")]
 mod support;

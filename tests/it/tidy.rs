@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("cache", &["domain"]),
     ("inbox", &["clock", "domain", "ends", "room"]),
+    ("turns", &[]),
     ("memory", &["clock", "domain", "ends", "random", "room"]),
     ("metrics", &["cache", "domain"]),
     ("tls", &["domain"]),
@@ -25,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("logs", &["clock", "config", "metrics"]),
     ("secrets", &["clock", "config", "domain", "metrics", "tls"]),
     ("traces", &["client", "clock", "config", "domain", "metrics", "random", "secrets", "tls"]),
-    ("wire", &["domain", "inbox", "metrics"]),
+    ("wire", &["clock", "domain", "inbox", "metrics"]),
     ("journal", &["clock", "domain", "metrics", "wire"]),
     ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
     ("lane", &["cache", "clock", "domain", "metrics"]),
@@ -35,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "cache", "call", "clock", "domain", "inbox", "journal", "lane", "memory", "metrics",
-            "store", "traces", "wire",
+            "store", "traces", "turns", "wire",
         ],
     ),
     (
