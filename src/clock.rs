@@ -28,9 +28,11 @@ pub fn micros_of(wall: SystemTime) -> UnixMicros {
     UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// The wall clock's reading at `instant`, which lies ahead.
+/// The wall clock's reading at `instant`. If the process stands still between the two looks, it is
+/// too early, and never too late.
 pub fn wall_at(instant: Instant) -> SystemTime {
-    wall() + instant.saturating_duration_since(now())
+    let (wall, now) = (wall(), now());
+    wall + instant.saturating_duration_since(now) - now.saturating_duration_since(instant)
 }
 
 /// How much time of a core the calling thread has taken so far.

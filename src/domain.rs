@@ -40,6 +40,7 @@ mod testing {
         fallback::{DefaultAnswer, FallbackRules},
         message::Messages,
         protocol::Protocol,
+        sending::Patience,
     };
 
     /// Any instant; the domain only ever looks at differences.
@@ -63,7 +64,7 @@ mod testing {
             subject: Subject::parse("connectors.c.before-create").unwrap(),
             deadline: protocol.default_deadline,
             max_in_flight: 1,
-            grace: Duration::ZERO,
+            patience: Patience { grace: Duration::ZERO, reconnect_grace: Duration::ZERO },
             identify_by: vec![],
             claims: ClaimRules {
                 require: vec![],

@@ -31,6 +31,7 @@ pub mod stalls;
 pub mod store;
 pub mod tls;
 pub mod traces;
+pub mod turns;
 pub mod wire;
 
 /// The version of this program.

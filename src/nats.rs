@@ -17,15 +17,17 @@ mod stream;
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use async_nats::{
-    Client, HeaderMap, HeaderName, HeaderValue, ServerAddr, StatusCode, connection::State,
+    Client, HeaderMap, HeaderName, HeaderValue, ServerAddr, Statistics, StatusCode,
+    connection::State,
 };
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -41,7 +43,10 @@ pub use self::{
 use crate::{
     clock,
     config::Config,
-    domain::reply::{CacheControl, Reply, ServiceError},
+    domain::{
+        reply::{CacheControl, Reply, ServiceError},
+        sending::Line,
+    },
     inbox::{Arrival, Inbox, Token},
     pipeline::Pipeline,
     random::Random,
@@ -53,14 +58,16 @@ use crate::{
 /// fixed in 2.12.7.
 const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 7);
 
+/// How long a message waits for room in the client's queue before it looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
+
 /// How many characters a token has in a reply subject.
 const TOKEN_CHARS: usize = 16;
 
 /// What messages are sent over.
 pub struct NatsWire {
     room_for_headers: HeaderMap,
-    /// `None` while there is no connection.
-    client: watch::Receiver<Option<Arc<Client>>>,
+    way: watch::Receiver<Way>,
     /// What reply subjects begin with, the dot before the token included.
     inbox: String,
     /// Requests to the server itself.
@@ -72,13 +79,24 @@ pub struct NatsWire {
     random: Random,
 }
 
+/// The way to the server.
+#[derive(Default)]
+struct Way {
+    /// `None` while there is no connection.
+    client: Option<Arc<Client>>,
+    /// When there last was one that is lost.
+    lost: Option<Instant>,
+    /// What came over the connection.
+    traffic: Arc<Statistics>,
+}
+
 /// A wire that is not connected yet, and what connects it. Fails where no attempt makes sense.
 pub fn new(config: &Config, secrets: &Secrets) -> std::io::Result<(NatsWire, Link)> {
     let settings = &config.nats;
     let calls = bucket::of_calls(config);
     let servers: Vec<ServerAddr> =
         settings.servers.iter().map(|server| server.parse()).collect::<Result<_, _>>()?;
-    let (sender, client) = watch::channel(None);
+    let (ways, way) = watch::channel(Way::default());
     let prefix = settings.inbox_prefix.clone();
     let inbox = format!("{prefix}.{:016x}.", RandomState::new().hash_one(clock::now()));
     let link = Link {
@@ -88,21 +106,13 @@ pub fn new(config: &Config, secrets: &Secrets) -> std::io::Result<(NatsWire, Lin
         tls: secrets.nats_tls.clone(),
         prefix,
         inbox: inbox.clone(),
-        client: sender,
+        ways,
     };
     let (requests, health) = (Inbox::default(), Health::default());
     let (missing_rights, random) = (Missing::default(), Random::default());
     let room_for_headers = room_for_headers();
-    let wire = NatsWire {
-        room_for_headers,
-        client,
-        inbox,
-        requests,
-        calls,
-        health,
-        missing_rights,
-        random,
-    };
+    let wire =
+        NatsWire { room_for_headers, way, inbox, requests, calls, health, missing_rights, random };
     Ok((wire, link))
 }
 
@@ -136,20 +146,28 @@ impl NatsWire {
     }
 
     fn client(&self) -> Option<Arc<Client>> {
-        self.client.borrow().clone()
+        self.way.borrow().client.clone()
     }
 }
 
 impl Wire for NatsWire {
-    fn is_connected(&self) -> bool {
-        let client = self.client.borrow();
-        client.as_ref().is_some_and(|client| client.connection_state() == State::Connected)
+    fn line(&self) -> Line {
+        let way = self.way.borrow();
+        let heard = Some(way.traffic.in_bytes.load(Ordering::Relaxed));
+        match &way.client {
+            Some(client) if client.connection_state() == State::Connected => {
+                Line { is_up: true, lost: way.lost, heard }
+            }
+            // A lost connection is known to its client first.
+            Some(_) => Line { is_up: false, lost: Some(clock::now()), heard },
+            None => Line { is_up: false, lost: way.lost, heard },
+        }
     }
 
     async fn connected(&self) {
-        let mut client = self.client.clone();
+        let mut way = self.way.clone();
         loop {
-            if client.wait_for(Option::is_some).await.is_err() || self.is_connected() {
+            if way.wait_for(|way| way.client.is_some()).await.is_err() || self.is_connected() {
                 return;
             }
             // A lost connection is known to its client first.
@@ -157,19 +175,37 @@ impl Wire for NatsWire {
         }
     }
 
-    async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
-        let (subject, reply) = (message.connector.subject.to_string(), self.reply_to(token));
-        let mut headers = self.room_for_headers.clone();
-        for (name, value) in message.headers() {
-            headers.insert(HeaderName::from_static(name), value);
+    async fn publish(
+        &self,
+        token: Token,
+        message: Message<'_>,
+        mut may_go: impl FnMut() -> bool + Send,
+    ) -> Result<(), NotSent> {
+        loop {
+            let (subject, reply) = (message.connector.subject.to_string(), self.reply_to(token));
+            let mut headers = self.room_for_headers.clone();
+            for (name, value) in message.headers() {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+            let client = self.client().ok_or(NotSent::NotTaken)?;
+            let body = message.body.clone();
+            let publish = client.publish_with_reply_and_headers(subject, reply, headers, body);
+            if !may_go() {
+                return Err(NotSent::HeldBack);
+            }
+            // Polled once: waiting inside for room would come behind the look at the clock.
+            match publish.now_or_never() {
+                Some(sent) => {
+                    return sent.map_err(|error| {
+                        let connector = &message.connector.name;
+                        let kind = error.kind();
+                        tracing::warn!(%connector, %kind, "NATS did not take a message");
+                        NotSent::NotTaken
+                    });
+                }
+                None => tokio::time::sleep(ROOM_PAUSE).await,
+            }
         }
-        let client = self.client().ok_or(NotSent)?;
-        let sent = client.publish_with_reply_and_headers(subject, reply, headers, message.body);
-        sent.await.map_err(|error| {
-            let connector = &message.connector.name;
-            tracing::warn!(%connector, kind = %error.kind(), "NATS did not take a message");
-            NotSent
-        })
     }
 }
 
@@ -193,10 +229,11 @@ fn reply(pipeline: &Pipeline<NatsWire>, message: async_nats::Message) {
     }
 }
 
-/// What came for a message.
+/// What came for a message. The server's word that nobody listens has no payload; with one, it is
+/// from somebody who listens, whatever status they write.
 fn arrival(message: async_nats::Message) -> Arrival {
     match message.status {
-        Some(StatusCode::NO_RESPONDERS) => Arrival::NoResponders,
+        Some(StatusCode::NO_RESPONDERS) if message.payload.is_empty() => Arrival::NoResponders,
         Some(_) | None => Arrival::Reply(read(message.payload, message.headers.as_ref())),
     }
 }
@@ -260,6 +297,28 @@ mod tests {
             room.insert(HeaderName::from_static(name), "value");
         }
         assert_eq!(room.len(), HEADERS.len(), "each name has found its room");
+    }
+
+    #[test]
+    fn only_the_servers_own_word_says_that_nobody_listens() {
+        let nobody = Some(StatusCode::NO_RESPONDERS);
+        for (status, payload, is_nobody) in [
+            (nobody, "", true),
+            (nobody, "{}", false),
+            (Some(StatusCode::OK), "", false),
+            (None, "", false),
+        ] {
+            let came = arrival(async_nats::Message {
+                subject: "reply".into(),
+                reply: None,
+                payload: payload.into(),
+                headers: None,
+                status,
+                description: None,
+                length: payload.len(),
+            });
+            assert_eq!(matches!(came, Arrival::NoResponders), is_nobody, "{status:?} {payload}");
+        }
     }
 
     #[test]

@@ -27,11 +27,17 @@ use crate::{
     memory::{Begun, Ended, Lead, Led, Memory, Receipt, Standing},
     metrics::CallResult,
     store::{Asked, Counts, SharedCalls},
+    turns::Turns,
     wire::Wire,
 };
 
 /// How often what is over is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// When the connection returns, so many calls go on at once, and the next ones after a pause: far
+/// fewer than the client has room for, and still all that may wait within a second.
+const TURNS_AT_ONCE: usize = 64;
+const TURNS_PAUSE: Duration = Duration::from_millis(1);
 
 /// What is needed to make use of a late reply.
 struct Ticket {
@@ -67,6 +73,8 @@ pub struct Pipeline<W> {
     memory: Arc<Memory>,
     /// Where other replicas look too, if they are to.
     shared: Option<SharedCalls<W>>,
+    /// Calls that wait for the connection.
+    turns: Turns,
     /// Set once the bridge is stopping: no call waits longer.
     cut: watch::Sender<Option<Instant>>,
 }
@@ -85,7 +93,8 @@ impl<W: Wire> Pipeline<W> {
             None => memory,
         };
         let (inbox, cut) = (Inbox::default(), watch::Sender::new(None));
-        Self { wire, inbox, memory: Arc::new(memory), shared, cut }
+        let turns = Turns::default();
+        Self { wire, inbox, memory: Arc::new(memory), shared, turns, cut }
     }
 
     /// Answers one request for a call, within its deadline.
@@ -325,7 +334,18 @@ impl<W: Wire> Pipeline<W> {
             self.memory.forget(now);
             self.inbox.forget_late(now);
         };
-        tokio::join!(self.inbox.keep_deadlines(), clock::every(HOUSEKEEPING, forget));
+        let housekeeping = clock::every(HOUSEKEEPING, forget);
+        tokio::join!(self.inbox.keep_deadlines(), self.let_on(), housekeeping);
+    }
+
+    /// Lets calls go on that wait for the connection, once it is there, forever.
+    async fn let_on(&self) {
+        loop {
+            self.turns.somebody().await;
+            self.wire.connected().await;
+            self.turns.let_on(TURNS_AT_ONCE);
+            clock::sleep_until(clock::now() + TURNS_PAUSE).await;
+        }
     }
 
     /// Waits until everything that goes on behind answers is over.

@@ -3,15 +3,17 @@
 
 use std::{
     fmt,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
 use crate::{
+    clock,
     domain::{
         call_id::CallId,
         connector::{Connector, Subject},
+        sending::Line,
         shared::{Owner, Revision, UnixMicros},
         trace_context::TraceContext,
     },
@@ -21,24 +23,35 @@ use crate::{
 
 /// The message bus, which also keeps the store.
 pub trait Wire: Store {
+    /// Whether a message could be sent now, and when the connection was lost.
+    fn line(&self) -> Line;
+
     /// Whether a message could be sent now.
-    fn is_connected(&self) -> bool;
+    fn is_connected(&self) -> bool {
+        self.line().is_up
+    }
 
     /// Waits until there is a connection.
     fn connected(&self) -> impl Future<Output = ()> + Send;
 
-    /// Hands a message to the connection. What comes back for `token` goes to
-    /// [`crate::pipeline::Pipeline::deliver`].
+    /// Hands a message to the connection, if `may_go` still says so when there is nothing left to
+    /// wait for or to do. What comes back for `token` goes to [`crate::pipeline::Pipeline::deliver`].
     fn publish(
         &self,
         token: Token,
         message: Message<'_>,
+        may_go: impl FnMut() -> bool + Send,
     ) -> impl Future<Output = Result<(), NotSent>> + Send;
 }
 
-/// The bus did not take a message.
+/// Why a message was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotSent;
+pub enum NotSent {
+    /// The bus did not take it.
+    NotTaken,
+    /// It was not to go any more.
+    HeldBack,
+}
 
 /// A message to the workers.
 pub struct Message<'a> {
@@ -49,9 +62,7 @@ pub struct Message<'a> {
     /// 1: decide anew. From 2 on: an earlier message may have reached a worker.
     pub attempt: u32,
     /// Do not start after it.
-    pub deadline: SystemTime,
-    /// The time left until then.
-    pub time_left: Duration,
+    pub deadline: Instant,
     /// What a worker needs to join the trace.
     pub trace: &'a TraceContext,
     /// The caller's body, byte for byte.
@@ -62,7 +73,7 @@ pub struct Message<'a> {
 pub const CALL_ID: &str = "Connector-Call-Id";
 
 /// The names of the headers that every message has.
-pub const HEADERS: [&str; 11] = [
+pub const HEADERS: [&str; 10] = [
     "Content-Type",
     "Connector-Name",
     "Connector-Step",
@@ -71,7 +82,6 @@ pub const HEADERS: [&str; 11] = [
     "Nats-Msg-Id",
     "Connector-Attempt",
     "Connector-Deadline",
-    "Connector-Timeout-Ms",
     "traceparent",
     "tracestate",
 ];
@@ -81,7 +91,6 @@ impl Message<'_> {
     /// claim.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
         let connector = self.connector;
-        let time_left = u64::try_from(self.time_left.as_millis()).unwrap_or(u64::MAX);
         let values: [String; HEADERS.len()] = [
             "application/json".to_owned(),
             connector.name.as_str().to_owned(),
@@ -90,8 +99,7 @@ impl Message<'_> {
             self.call_id.to_string(),
             self.call_id.to_string(),
             self.attempt.to_string(),
-            humantime::format_rfc3339_millis(self.deadline).to_string(),
-            time_left.to_string(),
+            humantime::format_rfc3339_millis(clock::wall_at(self.deadline)).to_string(),
             self.trace.span.traceparent(),
             self.trace.tracestate(),
         ];

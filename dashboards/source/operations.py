@@ -114,7 +114,7 @@ def connectors():
         (14, 7),
         "Connectors",
         "Each connector now. Workers: how many answered the last look; a worker that does not speak the NATS "
-        "services API is not seen. Breaker open: workers kept silent, so they are not asked for some seconds.",
+        "services API is not seen. Breaker open: workers kept silent, so only a few calls ask them until they answer.",
         [
             ("Requests", whole, {"unit": "reqps", "decimals": 2}),
             (

@@ -15,6 +15,7 @@ use crate::domain::{
     fallback::{CachedRules, DefaultAnswer, FallbackRules},
     message::Messages,
     protocol::{Expresses, PROTOCOLS, Protocol, Step},
+    sending::Patience,
 };
 
 /// The shortest deadline.
@@ -66,6 +67,8 @@ fn connector(
     let deadline = section.value("deadline", deadline(protocol));
     let max_in_flight = section.or("max_in_flight", 1024, units::number(1..=1_000_000));
     let grace = section.or("grace", Duration::from_millis(500), units::duration(HOUR));
+    let reconnect_grace =
+        section.or("reconnect_grace", Duration::from_secs(10), units::duration(HOUR));
     let identify_by = section.list("identify_by", claim_name).unwrap_or_default();
     let auth = auth::read(&section, certificates);
     let claims = claims(&section);
@@ -83,7 +86,7 @@ fn connector(
         step,
         deadline,
         max_in_flight,
-        grace: grace.min(deadline),
+        patience: Patience { grace: grace.min(deadline), reconnect_grace },
         identify_by,
         claims,
         fallback,

@@ -31,7 +31,9 @@ fn what_is_left_out_has_the_documented_value() {
     let [settings] = &config.connectors[..] else { panic!("one connector") };
     let connector = &settings.connector;
     assert_eq!(connector.subject.as_str(), "connectors.approve.before-create");
-    assert_eq!((connector.deadline.as_secs(), connector.grace.as_millis()), (15, 500));
+    let patience = &connector.patience;
+    assert_eq!((connector.deadline.as_secs(), patience.grace.as_millis()), (15, 500));
+    assert_eq!(patience.reconnect_grace.as_secs(), 10);
     assert_eq!((connector.max_in_flight, connector.breaker.failures), (1_024, 5));
     assert_eq!(connector.breaker.open_for.as_secs(), 10);
     assert_eq!(connector.fallback.default, DefaultAnswer::Block);

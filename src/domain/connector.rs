@@ -8,6 +8,7 @@ use super::{
     fallback::FallbackRules,
     message::Messages,
     protocol::{Answer, Protocol, Step},
+    sending::Patience,
 };
 
 /// The rules of one connector. Its secrets are not here.
@@ -26,7 +27,7 @@ pub struct Connector {
     /// The most calls that are with the workers at once.
     pub max_in_flight: usize,
     /// How long a call waits for a worker or the connection to come back.
-    pub grace: Duration,
+    pub patience: Patience,
     /// Claims that name the person, besides the well-known ones.
     pub identify_by: Vec<String>,
     /// What the bridge itself asks of claims.

@@ -242,7 +242,7 @@ impl Sharing {
     async fn follow_one_bucket(&self, was_told: &mut bool) -> Result<(), FollowFault> {
         let created = self.bucket.bind(&self.wire, BIND_TIME_MAX).await?;
         let Some(client) = self.wire.client() else { return Ok(()) };
-        let mut changed = self.wire.client.clone();
+        let mut changed = self.wire.way.clone();
         changed.mark_unchanged();
         let context: jetstream::Context =
             ContextBuilder::new().timeout(BIND_TIME_MAX).build((*client).clone());

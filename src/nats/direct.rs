@@ -1,13 +1,13 @@
 //! One connection, made and used as the bridge does, for a command that plays the bridge: what
 //! comes is handed out as it comes, and when the connection ends, so does all.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use async_nats::{Event, HeaderMap, HeaderValue, Message as NatsMessage, ServerError, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{NatsWire, arrival, discovery, link::Connection};
+use super::{NatsWire, Way, arrival, discovery, link::Connection};
 use crate::{
     clock,
     config::Config,
@@ -62,7 +62,8 @@ impl Direct {
     pub async fn connect(config: &Config, secrets: &Secrets) -> Result<Self, String> {
         let (wire, link) = super::new(config, secrets).map_err(|error| error.to_string())?;
         let connection = link.try_connect().await.map_err(|error| error.to_string())?;
-        link.client.send_replace(Some(connection.client.clone()));
+        let client = Some(Arc::clone(&connection.client));
+        link.ways.send_replace(Way { client, ..Way::default() });
         let incoming = Incoming { connection, inbox: link.inbox, other: None };
         Ok(Self { outgoing: Outgoing(wire), incoming })
     }
@@ -71,14 +72,14 @@ impl Direct {
 impl Outgoing {
     /// Sends a message as the bridge does.
     pub async fn send(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
-        self.0.publish(token, message).await
+        self.0.publish(token, message, || true).await
     }
 
     /// Asks all NATS services who they are.
     pub async fn ask_for_services(&self, token: Token) -> Result<(), NotSent> {
-        let client = self.0.client().ok_or(NotSent)?;
+        let client = self.0.client().ok_or(NotSent::NotTaken)?;
         let asked = client.publish_with_reply(discovery::ASK, self.0.reply_to(token), Bytes::new());
-        asked.await.map_err(|_| NotSent)
+        asked.await.map_err(|_| NotSent::NotTaken)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{
@@ -17,9 +17,12 @@ use async_nats::{
     ServerError, Subscriber,
 };
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+};
 
-use super::{NatsWire, check_version, reply, rights};
+use super::{NatsWire, Way, check_version, reply, rights};
 use crate::{
     clock,
     metrics::{ConnectionEvent, Metrics},
@@ -42,6 +45,9 @@ const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 const DEAF_PAUSE: Duration = Duration::from_secs(5);
 const DEAF_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a server that is the old one has to hand over what it had, and workers to reply.
+const REPLIES_WITHIN: Duration = Duration::from_millis(300);
+
 /// How many replies may wait to be read. Reading one takes microseconds.
 const REPLIES_MAX: usize = 65_536;
 
@@ -60,7 +66,7 @@ pub struct Link {
     pub(super) prefix: String,
     /// What reply subjects begin with, the dot before the token included.
     pub(super) inbox: String,
-    pub(super) client: watch::Sender<Option<Arc<Client>>>,
+    pub(super) ways: watch::Sender<Way>,
 }
 
 /// A client at work.
@@ -70,6 +76,16 @@ pub(super) struct Connection {
     pub(super) events: mpsc::Receiver<Event>,
     /// Told that the server lets no replies through.
     pub(super) deaf: Arc<Notify>,
+}
+
+/// What is remembered of the last connection.
+#[derive(Default)]
+struct Past {
+    /// Whether no replies may come over it.
+    was_deaf: bool,
+    /// The server process at its other end.
+    server: Option<String>,
+    lost: Option<Instant>,
 }
 
 /// A running link.
@@ -83,24 +99,24 @@ impl Link {
     /// Connects, hands everything that comes to the pipeline, and connects anew, forever.
     pub async fn run(self, pipeline: Arc<Pipeline<NatsWire>>, metrics: Metrics) {
         let running = Running { link: self, pipeline, metrics };
-        let mut was_deaf = false;
+        let mut past = Past::default();
         loop {
-            was_deaf = running.keep_one_connection(was_deaf).await;
+            past = running.keep_one_connection(past).await;
         }
     }
 }
 
 impl Running {
-    /// Until it is lost, or is of no use. Returns whether no replies may come over it; where that
-    /// is how the last one was, this one is not used before it is better.
-    async fn keep_one_connection(&self, was_deaf: bool) -> bool {
+    /// Until it is lost, or is of no use. Where no replies might come over the last one, this one
+    /// is not used before it is better.
+    async fn keep_one_connection(&self, past: Past) -> Past {
         let Self { link, pipeline, metrics } = self;
         let mut connection = self.connect().await;
-        if was_deaf {
+        if past.was_deaf {
             let end = clock::now() + DEAF_WITHIN;
             if clock::until(end, connection.deaf.notified()).await.is_some() {
                 self.give_up(connection).await;
-                return true;
+                return past;
             }
         }
         metrics.connection_event(ConnectionEvent::Connected);
@@ -108,8 +124,11 @@ impl Running {
         tracing::info!("connected to NATS");
         check_version(&connection.client);
         link.remember_peers(&connection.client);
-        link.client.send_replace(Some(Arc::clone(&connection.client)));
-        pipeline.connection_returned();
+        let server = Some(connection.client.server_info().server_id);
+        let traffic = connection.client.statistics();
+        let client = Some(Arc::clone(&connection.client));
+        link.ways.send_replace(Way { client, lost: past.lost, traffic });
+        let returned = self.returned(past.server == server);
 
         let is_deaf = loop {
             tokio::select! {
@@ -122,7 +141,9 @@ impl Running {
             }
         };
 
-        link.client.send_replace(None);
+        let lost = Some(clock::now());
+        link.ways.send_replace(Way { lost, ..Way::default() });
+        drop(returned);
         metrics.connection_event(ConnectionEvent::Disconnected);
         metrics.nats_connected.set(0);
         match is_deaf {
@@ -137,7 +158,25 @@ impl Running {
         if is_deaf {
             self.give_up(connection).await;
         }
-        is_deaf
+        Past { was_deaf: is_deaf, server, lost }
+    }
+
+    /// Tells calls whose message went over the lost connection that there is another. The process
+    /// that had those messages has most of them still, where it was only out of reach: then their
+    /// replies come over this connection, and calls wait for them first. A process that was started
+    /// anew has none; and where another server of the cluster takes over, the first is most likely
+    /// gone.
+    fn returned(&self, is_same_process: bool) -> JoinSet<()> {
+        let mut waiting = JoinSet::new();
+        let pipeline = Arc::clone(&self.pipeline);
+        match is_same_process {
+            false => pipeline.connection_returned(),
+            true => drop(waiting.spawn(async move {
+                clock::sleep_until(clock::now() + REPLIES_WITHIN).await;
+                pipeline.connection_returned();
+            })),
+        }
+        waiting
     }
 
     /// Ends a connection over which no replies may come. What was subscribed to over it is gone for

@@ -112,7 +112,10 @@ impl NatsWire {
             Ok(Err(Miss::Silence { connection_lost: false })) | Err(_) => Err(Unanswered::Silence),
             Ok(Err(Miss::NoResponders)) => Err(Unanswered::NoResponders),
             Ok(Err(
-                Miss::NotSent | Miss::Interrupted | Miss::Silence { connection_lost: true },
+                Miss::TooLate
+                | Miss::NotSent
+                | Miss::Interrupted
+                | Miss::Silence { connection_lost: true },
             )) => Err(Unanswered::Disconnected),
         }
     }

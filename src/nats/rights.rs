@@ -86,17 +86,17 @@ impl Missing {
 pub async fn check_rights(pipeline: Arc<Pipeline<NatsWire>>, config: Config, metrics: Metrics) {
     let needs = needs(&config);
     let wire = pipeline.wire();
-    let mut client = wire.client.clone();
+    let mut way = wire.way.clone();
     loop {
         wire.connected().await;
-        client.mark_unchanged();
+        way.mark_unchanged();
         let check = async {
             check_one_connection(wire, &needs, &metrics).await;
             std::future::pending().await
         };
         tokio::select! {
             biased;
-            changed = client.changed() => if changed.is_err() {
+            changed = way.changed() => if changed.is_err() {
                 return;
             },
             () = check => {}

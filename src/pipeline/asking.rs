@@ -1,6 +1,10 @@
 //! The way of one call to the workers and back.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::OptionFuture;
 use tokio::sync::oneshot;
@@ -16,15 +20,15 @@ use crate::{
         protocol::Answer,
         record::Round,
         reply::{self, NoDecision, Reply},
-        sending::{Miss, Next, Sending, heard},
+        sending::{Miss, Next, Sending},
     },
-    inbox::Sent,
+    inbox::{Sent, Token},
     journal::Came,
     memory::{Ended, Lead, Led},
     metrics::MessageResult,
     store::{Counts, SharedCalls},
     traces::MessageSpan,
-    wire::{Message, Wire},
+    wire::{Message, NotSent, Wire},
 };
 
 impl<W: Wire> Pipeline<W> {
@@ -62,26 +66,25 @@ impl<W: Wire> Pipeline<W> {
 
     /// Asks the workers, until one has decided or the rules say to give up.
     async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, (Reason, Heard)> {
-        let mut sending = Sending::new(call.deadline(), call.lane.connector.grace);
+        let patience = call.lane.connector.patience;
+        let mut sending = Sending::new(call.arrived, call.deadline(), patience);
         loop {
             if let Some(outcome) = lead.decided() {
                 return Ok(outcome);
             }
             let now = clock::now();
-            match sending.next(now, self.wire.is_connected(), self.cut()) {
+            match sending.next(now, self.wire.line(), self.cut()) {
                 Next::GiveUp(reason) => {
                     if reason == Reason::Disconnected && !sending.has_sent() {
                         call.lane.metrics.message(MessageResult::Disconnected, None);
                     }
-                    // Who was not asked cannot have kept silent.
-                    let heard = if sending.has_sent() { heard(reason) } else { Heard::Nothing };
-                    return Err((reason, heard));
+                    return Err((reason, sending.heard(reason)));
                 }
                 Next::Pause(end) => {
                     self.until(end, std::future::pending::<()>()).await;
                 }
                 Next::AwaitConnection(end) => {
-                    self.until(end, self.wire.connected()).await;
+                    self.until(end, self.connection(call)).await;
                 }
                 Next::Send if !lead.is_leased(now) => {
                     if let Some(elsewhere) = self.look_again(call, lead).await {
@@ -89,7 +92,8 @@ impl<W: Wire> Pipeline<W> {
                     }
                 }
                 Next::Send => match self.send(call, lead, sending.may_resend()).await {
-                    Ok(outcome) => return outcome.map_err(|reason| (reason, heard(reason))),
+                    // Whatever came of it, a worker has answered.
+                    Ok(outcome) => return outcome.map_err(|reason| (reason, Heard::Answer)),
                     Err(miss) => sending.missed(miss, clock::now()),
                 },
             }
@@ -103,6 +107,15 @@ impl<W: Wire> Pipeline<W> {
         // In a box, as when it was leased.
         let ended = Box::pin(self.claim(shared, call, lead)).await?;
         Some(ended.outcome)
+    }
+
+    /// Waits for the connection; those who have waited longest go on first.
+    async fn connection(&self, call: &Call) {
+        let turn = self.turns.take(call.arrived);
+        // It may have returned before this call took its turn.
+        if !self.wire.is_connected() {
+            turn.comes().await;
+        }
     }
 
     /// Sends one message and waits for its reply, or for the decision that an earlier message of
@@ -127,31 +140,26 @@ impl<W: Wire> Pipeline<W> {
                 notes: call.notes.clone(),
             },
         });
-        let sent_at = clock::now();
-        if !lead.is_leased(sent_at) {
-            // This process has stood still since it was last looked at.
-            self.inbox.close(token);
-            return Err(Miss::NotSent);
-        }
         let connector = &call.lane.connector;
         let span = call.span.message(connector, call.id, lead.attempt(), call.body.len());
         let message = Message {
             connector,
             call_id: call.id,
             attempt: lead.attempt(),
-            deadline: clock::wall_at(deadline.instant()),
-            time_left: deadline.left(sent_at),
+            deadline: deadline.instant(),
             trace: span.context(),
             body: call.body.clone(),
         };
         call.notes.sending(&message);
-        let taken = clock::until(deadline.instant(), self.wire.publish(token, message)).await;
-        if taken != Some(Ok(())) {
-            self.inbox.close(token);
-            span.ended(MessageResult::Disconnected, None);
-            call.notes.message_ended(MessageResult::Disconnected);
-            return Err(Miss::NotSent);
-        }
+        let sent_at = match self.hand_over(lead, token, message).await {
+            Ok(sent_at) => sent_at,
+            Err(miss) => {
+                self.inbox.close(token);
+                span.ended(result_of(miss), None);
+                call.notes.message_ended(result_of(miss));
+                return Err(miss);
+            }
+        };
         call.sent(lead.attempt());
         lead.sent();
         let another = lead.decided_by_another().map(|here| {
@@ -180,6 +188,28 @@ impl<W: Wire> Pipeline<W> {
                 call.message_ended(span, result_of(miss), None, None);
                 Err(miss)
             }
+        }
+    }
+
+    /// Hands a message over, unless its time is over by then, or the call may be another replica's.
+    /// Returns when.
+    async fn hand_over(
+        &self,
+        lead: &Lead,
+        token: Token,
+        message: Message<'_>,
+    ) -> Result<Instant, Miss> {
+        let end = message.deadline;
+        let mut sent_at = end;
+        // The last look at the clock: the process may have stood still since the one before.
+        let may_go = || {
+            sent_at = clock::now();
+            sent_at < end && lead.is_leased(sent_at)
+        };
+        match clock::until(end, self.wire.publish(token, message, may_go)).await {
+            Some(Ok(())) => Ok(sent_at),
+            Some(Err(NotSent::HeldBack)) if sent_at >= end => Err(Miss::TooLate),
+            Some(Err(NotSent::NotTaken | NotSent::HeldBack)) | None => Err(Miss::NotSent),
         }
     }
 
@@ -305,7 +335,7 @@ impl<W: Wire> Pipeline<W> {
 fn result_of(miss: Miss) -> MessageResult {
     match miss {
         Miss::NoResponders => MessageResult::NoResponders,
-        Miss::Silence { connection_lost: false } => MessageResult::Timeout,
+        Miss::TooLate | Miss::Silence { connection_lost: false } => MessageResult::Timeout,
         Miss::NotSent | Miss::Interrupted | Miss::Silence { connection_lost: true } => {
             MessageResult::Disconnected
         }

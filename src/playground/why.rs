@@ -66,13 +66,15 @@ fn fallback(reason: Reason) -> &'static str {
         Reason::Timeout => "Fallback: a worker had the call and kept silent until the deadline.",
         Reason::NoResponders => "Fallback: no worker listened, and none came within grace.",
         Reason::Disconnected => {
-            "Fallback: there was no connection to NATS, or it broke while the call waited."
+            "Fallback: there was no connection to NATS, or it broke while the call waited, and it \
+             did not return in time."
         }
         Reason::WorkerError => "Fallback: the worker said that it failed.",
         Reason::InvalidReply => "Fallback: the worker's reply is no decision.",
         Reason::Overload => "Fallback: max_in_flight calls were with the workers already.",
         Reason::BreakerOpen => {
-            "Fallback: the breaker is open after several time-outs in a row, so no worker was asked."
+            "Fallback: the breaker is open after several time-outs in a row, and this call was \
+             none of the few that probe."
         }
         Reason::MissingClaim => {
             "Fallback: a claim that the connector requires is not filled, so no worker was asked."

@@ -83,7 +83,6 @@ pub(crate) struct Message {
     pub(crate) attempt: u32,
     pub(crate) got: Duration,
     pub(crate) deadline: Duration,
-    pub(crate) time_left: Duration,
     /// Decisions that the worker replied with, as it wrote them.
     pub(crate) decisions: Vec<String>,
 }

@@ -31,6 +31,7 @@ mod replicas;
 mod retries;
 mod rolling;
 mod server;
+mod still;
 mod storm;
 #[allow(dead_code, reason = "the other tests need more of it")]
 mod support;

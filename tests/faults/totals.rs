@@ -37,6 +37,7 @@ pub(crate) const CALLS: &[(&str, usize)] = &[
     ("store forbidden", 10_000),
     ("claims left behind", 8_000),
     ("owners paused", 5_000),
+    ("processes that stand still", 4_000),
     ("decisions shared", 900),
     ("shared storm", 10_000),
 ];

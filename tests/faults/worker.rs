@@ -79,7 +79,6 @@ fn read(history: &History, message: &async_nats::Message, reply: &str) -> Messag
     let headers = message.headers.clone().unwrap_or_default();
     let text = |name: &str| headers.get(name).map_or("", |value| value.as_str()).to_owned();
     let deadline = humantime::parse_rfc3339(&text("Connector-Deadline"));
-    let time_left = text("Connector-Timeout-Ms").parse().map(Duration::from_millis);
     Message {
         connector: text("Connector-Name"),
         claims: message.payload.clone(),
@@ -89,7 +88,6 @@ fn read(history: &History, message: &async_nats::Message, reply: &str) -> Messag
         attempt: text("Connector-Attempt").parse().unwrap_or(0),
         got: history.now(),
         deadline: history.at(deadline.unwrap_or(SystemTime::UNIX_EPOCH)),
-        time_left: time_left.unwrap_or(Duration::MAX),
         decisions: Vec::new(),
     }
 }

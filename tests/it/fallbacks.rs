@@ -11,6 +11,10 @@ const BARE_CONTINUE: &str = r#"{"version":"1.0.0","action":"Continue"}"#;
 const BLOCK: &str = r#"{"action":"ShowBlockPage","userMessage":"No."}"#;
 const INVALID: &str = r#"{"action":"ValidationError","userMessage":"Bad zip"}"#;
 
+fn person(n: u64) -> &'static str {
+    Box::leak(format!("{{\"email\":\"{n}@b.c\"}}").into())
+}
+
 fn fallbacks(bridge: &Bridge, reason: &str) -> f64 {
     bridge.metric(&format!(
         "fallbacks_total{{answer=\"default\",connector=\"c\",reason=\"{reason}\"}}"
@@ -31,7 +35,7 @@ async fn silence_is_answered_just_before_the_deadline() {
         assert!((answered..answered + 5).contains(&ms), "{deadline}: {ms} ms");
         assert_eq!(fallbacks(&bridge, "timeout"), 1.0);
         let left = bridge.got()[0].time_left.as_millis();
-        assert_eq!(left, answered, "the worker is told how long");
+        assert_eq!(left, answered, "the worker is told until when");
     }
 }
 
@@ -50,19 +54,112 @@ async fn nobody_listening_is_noticed_at_once_and_waited_for_only_in_the_grace() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_is_noticed_at_once_and_waited_for_only_in_the_grace() {
+async fn a_lost_connection_is_waited_for_from_its_loss_and_then_only_in_the_grace() {
+    for (keys, waits) in [
+        ("", [10_000, 6_000, 500]),
+        ("reconnect_grace: 5s", [5_000, 1_000, 500]),
+        ("reconnect_grace: 0s", [500, 500, 500]),
+        ("deadline: 8s", [7_900, 6_000, 500]),
+    ] {
+        let bridge = Bridge::new(keys, &[Worker::Says(CONTINUE)]);
+        bridge.disconnect();
+        let (first, (second, third)) = tokio::join!(timed(bridge.post(person(1))), async {
+            pass(4_000).await;
+            let second = timed(bridge.post(person(2))).await;
+            pass(10_000).await;
+            (second, timed(bridge.post(person(3))).await)
+        });
+        assert_eq!([first.1, second.1, third.1], waits, "{keys}");
+        assert_eq!(fallbacks(&bridge, "disconnected"), 3.0, "{keys}");
+        let result = r#"nats_requests_total{connector="c",result="disconnected"}"#;
+        assert_eq!((bridge.metric(result), bridge.got().len()), (3.0, 0), "{keys}");
+        let (heard, ()) = tokio::join!(bridge.post(CLAIMS), async {
+            pass(300).await;
+            bridge.reconnect();
+        });
+        assert_eq!((&*heard.source, bridge.attempts()), ("worker", vec![1]), "{keys}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_was_is_waited_for_only_in_the_grace() {
     let bridge = Bridge::new("", &[Worker::Says(CONTINUE)]);
-    bridge.disconnect();
+    bridge.never_connected();
     let (heard, ms) = timed(bridge.post(CLAIMS)).await;
     assert_eq!((&*heard.source, ms, bridge.got().len()), ("default", 500, 0));
     assert_eq!(fallbacks(&bridge, "disconnected"), 1.0);
-    let result = r#"nats_requests_total{connector="c",result="disconnected"}"#;
-    assert_eq!(bridge.metric(result), 1.0);
-    let (heard, ()) = tokio::join!(bridge.post(CLAIMS), async {
-        pass(300).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_five_seconds_costs_nobody_the_decision_and_who_waited_longest_goes_first() {
+    let bridge = Bridge::new("deadline: 10s", &[Worker::Says(CONTINUE)]);
+    bridge.disconnect();
+    let calls = (0..200).map(async |n: u64| {
+        // Not in the order of their numbers.
+        pass((n * 37 % 200) * 20).await;
+        bridge.post(person(n)).await
+    });
+    let (heard, ()) = tokio::join!(futures_util::future::join_all(calls), async {
+        pass(5_000).await;
         bridge.reconnect();
     });
-    assert_eq!((&*heard.source, bridge.attempts()), ("worker", vec![1]));
+    assert!(heard.iter().all(|heard| heard.source == "worker"));
+    let got: Vec<_> = bridge.got().into_iter().map(|got| got.body).collect();
+    let mut by_arrival: Vec<u64> = (0..200).collect();
+    by_arrival.sort_by_key(|n| n * 37 % 200);
+    let expected: Vec<_> = by_arrival.into_iter().map(person).collect();
+    assert_eq!(got, expected);
+    let left = bridge.got()[0].time_left.as_millis();
+    assert_eq!(left, 4_900, "the one that came first has been told the truth");
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_return_two_seconds_after_the_connection_decide_all_the_same() {
+    let bridge = Bridge::new("", &[Worker::Absent]);
+    bridge.disconnect();
+    let calls = (0..40).map(async |n| bridge.post(person(n)).await);
+    let (heard, ()) = tokio::join!(futures_util::future::join_all(calls), async {
+        pass(5_000).await;
+        bridge.reconnect();
+        pass(2_000).await;
+        bridge.worker(&[Worker::Says(CONTINUE)]);
+    });
+    assert!(heard.iter().all(|heard| heard.source == "worker"));
+    assert!(bridge.attempts().iter().all(|attempt| *attempt == 1));
+    // Who comes while the connection is long there, and finds nobody, does not wait so long.
+    pass(10_000).await;
+    bridge.worker(&[Worker::Absent]);
+    assert_eq!(timed(bridge.post(person(99))).await.1, 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_calls_wait_for_the_connection_than_may_be_in_flight() {
+    let bridge = Bridge::new("max_in_flight: 3", &[Worker::Says(CONTINUE)]);
+    bridge.disconnect();
+    let calls = (0..5).map(async |n| timed(bridge.post(person(n))).await.1);
+    let mut took = futures_util::future::join_all(calls).await;
+    took.sort_unstable();
+    assert_eq!(took, [0, 0, 10_000, 10_000, 10_000]);
+    assert_eq!(fallbacks(&bridge, "overload"), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_looks_at_the_clock_once_more_before_it_sends() {
+    for (still, left) in [(0, Some(1_900)), (1_899, Some(1)), (1_900, None), (30_000, None)] {
+        let bridge = Bridge::new("deadline: 2s", &[Worker::Silent]);
+        bridge.stand_still(std::time::Duration::from_millis(still));
+        let heard = bridge.post(CLAIMS).await;
+        assert_eq!(heard.source, "default");
+        let sent: Vec<_> = bridge.got().iter().map(|got| got.time_left.as_millis()).collect();
+        assert_eq!(sent, Vec::from_iter(left), "{still}");
+        assert_eq!(fallbacks(&bridge, "timeout"), 1.0, "{still}");
+        let again = bridge.got().len();
+        bridge.stand_still(std::time::Duration::ZERO);
+        bridge.worker(&[Worker::Says(CONTINUE)]);
+        assert_eq!(bridge.post(CLAIMS).await.source, "worker");
+        let attempt = bridge.got()[again].attempt;
+        assert_eq!(attempt as usize, again + 1, "what was not sent is no attempt");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,13 @@
 //! The breaker and the limit of calls in flight. Time is paused.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
-use crate::support::fake::{Bridge, Worker, pass, timed};
+use crate::support::{
+    fake::{Bridge, Worker, pass, timed},
+    fake_store::FakeStore,
+};
 
 const CONTINUE: &str = r#"{"action":"Continue"}"#;
 
@@ -17,7 +22,7 @@ fn fallbacks(bridge: &Bridge, reason: &str) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_so_many_time_outs_people_no_longer_wait_and_one_call_probes() {
+async fn after_so_many_time_outs_people_no_longer_wait_and_some_calls_probe() {
     let rules = "deadline: 1s\nbreaker: {failures: 3, open_for: 10s}";
     let bridge = Bridge::new(rules, &[Worker::Silent]);
     for n in 0..3 {
@@ -29,7 +34,7 @@ async fn after_so_many_time_outs_people_no_longer_wait_and_one_call_probes() {
     assert_eq!((&*heard.source, ms, bridge.got().len()), ("default", 0, 3));
     assert_eq!(fallbacks(&bridge, "breaker_open"), 1.0);
 
-    pass(10_000).await;
+    pass(1_000).await;
     let (probe, others) = tokio::join!(timed(bridge.post(person(4))), async {
         pass(1).await;
         timed(bridge.post(person(5))).await
@@ -37,11 +42,79 @@ async fn after_so_many_time_outs_people_no_longer_wait_and_one_call_probes() {
     assert!(probe.1 >= 900 && others.1 == 0, "one probes, the others do not wait");
     assert_eq!(bridge.got().len(), 4);
 
-    pass(10_000).await;
+    // Two seconds after the probe.
+    pass(1_050).await;
+    assert_eq!(timed(bridge.post(person(6))).await.1, 0);
+    pass(50).await;
     bridge.worker(&[Worker::Fails(None), Worker::Says(CONTINUE)]);
-    bridge.post(person(6)).await;
-    assert_eq!(bridge.metric(r#"breaker_open{connector="c"}"#), 0.0, "an answer, however bad");
-    assert_eq!(bridge.post(person(7)).await.source, "worker");
+    bridge.post(person(7)).await;
+    assert_eq!(bridge.metric(r#"breaker_open{connector="c"}"#), 1.0, "one answer is not enough");
+    for n in 8..10 {
+        assert_eq!(bridge.post(person(n)).await.source, "worker");
+    }
+    assert_eq!(bridge.metric(r#"breaker_open{connector="c"}"#), 0.0, "answers, however bad");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_had_little_time_when_the_message_went_out_does_not_count_for_the_breaker() {
+    let rules = "deadline: 3s\nbreaker: {failures: 2}";
+    // How long a body takes; whether the silence counts.
+    for (slow, opens) in [(700, 1.0), (1_000, 0.0), (2_800, 0.0)] {
+        let bridge = Bridge::new(rules, &[Worker::Silent]);
+        join_all((0..5).map(|n| bridge.post_slowly(person(n), slow))).await;
+        assert_eq!(bridge.got().len(), 5);
+        assert_eq!(bridge.metric(r#"breaker_open{connector="c"}"#), opens, "{slow}");
+    }
+    // Who waited for the connection, or for a worker.
+    for connected in [false, true] {
+        let bridge = Bridge::new(rules, &[if connected { Worker::Absent } else { Worker::Silent }]);
+        bridge.disconnect();
+        if connected {
+            bridge.reconnect();
+        }
+        let _ = tokio::join!(join_all((0..5).map(|n| bridge.post(person(n)))), async {
+            pass(1_000).await;
+            bridge.worker(&[Worker::Silent]);
+            if !connected {
+                bridge.reconnect();
+            }
+        });
+        assert_eq!(fallbacks(&bridge, "timeout"), 5.0, "{connected}");
+        assert_eq!(bridge.metric(r#"breaker_open{connector="c"}"#), 0.0, "{connected}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_another_replica_and_had_little_time_left_does_not_count_for_the_breaker() {
+    let store = Arc::new(FakeStore::new());
+    let rules = "deadline: 3s, breaker: {failures: 2}";
+    let replica = || Bridge::replica(rules, &[Worker::Silent], &store);
+    let (owner, other) = (Arc::new(replica()), replica());
+    for n in 0..5 {
+        let owner = Arc::clone(&owner);
+        tokio::spawn(async move { owner.post(person(n)).await });
+    }
+    pass(100).await;
+    assert_eq!(owner.got().len(), 5);
+    owner.kill();
+    pass(900).await;
+    let heard = join_all((0..5).map(|n| other.post(person(n)))).await;
+    assert!(heard.iter().all(|heard| heard.source == "default"));
+    assert_eq!((other.got().len(), fallbacks(&other, "timeout")), (5, 5.0), "it asked in the end");
+    assert_eq!(other.metric(r#"breaker_open{connector="c"}"#), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_forms_among_answered_ones_do_not_open_the_breaker() {
+    let silent = [const { Worker::Silent }; 5];
+    let script = [&silent[..], &[Worker::Says(CONTINUE)]].concat();
+    let bridge = Bridge::new("deadline: 2s", &script);
+    let (_, healthy) = tokio::join!(join_all((0..5).map(|n| bridge.post(person(n)))), async {
+        pass(1_000).await;
+        bridge.post(person(5)).await
+    });
+    assert_eq!((&*healthy.source, fallbacks(&bridge, "timeout")), ("worker", 5.0));
+    assert_eq!(bridge.metric(r#"breaker_open{connector="c"}"#), 0.0);
 }
 
 #[tokio::test(start_paused = true)]

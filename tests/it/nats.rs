@@ -2,6 +2,7 @@
 //! server or the connection fail.
 
 mod authentication;
+mod breaker;
 mod decisions;
 mod discovery;
 mod events;

@@ -67,6 +67,7 @@ fn full() -> Value {
             "deadline": "15s",
             "max_in_flight": 1024,
             "grace": "500ms",
+            "reconnect_grace": "10s",
             "identify_by": ["loyaltyNumber"],
             "auth": {
                 "basic": [{"username": "entra", "password_file": "/secrets/basic"}],

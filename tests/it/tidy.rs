@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("cache", &["domain"]),
     ("inbox", &["clock", "domain", "ends", "room"]),
+    ("turns", &[]),
     ("memory", &["clock", "domain", "ends", "random", "room"]),
     ("metrics", &["cache", "domain"]),
     ("tls", &["domain"]),
@@ -26,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("secrets", &["clock", "config", "domain", "metrics", "tls"]),
     ("stalls", &["clock", "metrics"]),
     ("traces", &["client", "clock", "config", "domain", "metrics", "random", "secrets", "tls"]),
-    ("wire", &["domain", "inbox", "metrics"]),
+    ("wire", &["clock", "domain", "inbox", "metrics"]),
     ("journal", &["clock", "domain", "metrics", "wire"]),
     ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
     ("lane", &["cache", "clock", "domain", "metrics"]),
@@ -36,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "cache", "call", "clock", "domain", "inbox", "journal", "lane", "memory", "metrics",
-            "store", "traces", "wire",
+            "store", "traces", "turns", "wire",
         ],
     ),
     (

@@ -137,7 +137,6 @@ class Calls:
             "Nats-Msg-Id": call_id,
             "Connector-Attempt": str(attempt),
             "Connector-Deadline": deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "Connector-Timeout-Ms": str(max(0, int(seconds * 1000))),
             "traceparent": f"00-{TRACE}-{PARENT}-01",
         }
 

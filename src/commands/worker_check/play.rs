@@ -229,9 +229,9 @@ impl Play<'_> {
         };
         let now = clock::now();
         let deadline = Deadline::of(now, limit);
-        let (until, left) = match time {
-            Time::Left => (clock::wall_at(deadline.instant()), deadline.left(now)),
-            Time::Over => (clock::wall() - OVER, Duration::ZERO),
+        let until = match time {
+            Time::Left => deadline.instant(),
+            Time::Over => now.checked_sub(OVER).unwrap_or(now),
         };
         let span = SpanRef {
             trace_id: u128::from(self.random.next()) << 64 | u128::from(self.random.next() | 1),
@@ -245,7 +245,6 @@ impl Play<'_> {
             call_id: id,
             attempt,
             deadline: until,
-            time_left: left,
             trace: &TraceContext::root(span),
             body,
         };

@@ -58,7 +58,6 @@ fn message(life: usize, attempt: u32, got: u64, decisions: &[&str]) -> Message {
         attempt,
         got: ms(got),
         deadline: ms(got + 1_900),
-        time_left: ms(1_900),
         decisions: decisions.iter().map(|made| (*made).to_owned()).collect(),
     }
 }
@@ -113,7 +112,7 @@ fn a_good_history_breaks_no_promise() {
 #[test]
 #[rustfmt::skip]
 fn each_bad_history_breaks_its_promise() {
-    let table: [(&str, Events, Promise); 19] = [
+    let table: [(&str, Events, Promise); 18] = [
         ("no answer", but(|e| e.requests[1] = unanswered(2, 100, 110)), Promise::Answered),
         ("no answer to a call whose processes all died", but(|e| {
             e.requests = vec![unanswered(1, 0, 20), unanswered(2, 30, 40)];
@@ -126,7 +125,6 @@ fn each_bad_history_breaks_its_promise() {
         ("an answer after the deadline", but(|e| e.requests[0].done = ms(3_100)), Promise::InTime),
         ("an answer to nobody", but(|e| e.requests[0].done = ms(20_000)), Promise::BeforeTheCallerLeaves),
         ("a deadline too late", but(|e| e.messages[0].deadline = ms(2_100)), Promise::NoStaleWork),
-        ("too much time left", but(|e| e.messages[0].time_left = ms(2_001)), Promise::NoStaleWork),
         ("other claims", but(|e| e.messages[0].claims = Bytes::from_static(b"{}")), Promise::MessageIsTheCall),
         ("no attempt", but(|e| e.messages[0].attempt = 0), Promise::MessageIsTheCall),
         ("another call id in the message", but(|e| e.messages[0].call_id = "x".into()), Promise::SameCallId),

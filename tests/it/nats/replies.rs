@@ -7,6 +7,7 @@ use async_nats::HeaderMap;
 use super::{
     SLACK, SUBJECT, assert_is_decided, assert_is_default, claims_of, connector, fallbacks,
     messages,
+    raw::Raw,
     worker::{Reply, Worker, is_silent, lets_in, says},
 };
 use crate::support::{
@@ -144,6 +145,25 @@ async fn of_a_failure_only_the_number_is_logged_and_of_a_call_no_claim() {
     for secret in ["jane", "no row", "person1", "Person 1"] {
         assert!(!log.contains(secret), "{secret} is in {log}");
     }
+}
+
+#[tokio::test]
+async fn what_has_a_payload_is_a_reply_whatever_status_stands_on_it() {
+    let server = NatsServer::start().await;
+    let bridge = Bridge::start(&server, &connector("deadline: 18s")).await.connected().await;
+    let mut worker = Raw::connect(&server, "").await.unwrap_or_else(|said| panic!("{said:?}"));
+    assert!(worker.say(&format!("SUB {SUBJECT} w 1\r\n")).await.is_empty());
+    let claims = claims_of(1);
+    let (answer, messages) = tokio::join!(bridge.post("c", &claims), async {
+        let reply = worker.next_reply_subject().await;
+        let (head, body) = ("NATS/1.0 503\r\n\r\n", r#"{"action":"Continue"}"#);
+        let lengths = format!("{} {}", head.len(), head.len() + body.len());
+        worker.say(&format!("HPUB {reply} {lengths}\r\n{head}{body}\r\n")).await
+    });
+    assert_is_decided(&answer);
+    assert!(messages.is_empty(), "no second message: {messages:?}");
+    assert_eq!(super::messages(&bridge, "ok").await, 1.0);
+    assert_eq!(super::messages(&bridge, "no_responders").await, 0.0);
 }
 
 /// Creates a stream without a client library's help.

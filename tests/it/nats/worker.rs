@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_nats::{Client, ConnectOptions, HeaderMap, Message};
@@ -34,11 +34,17 @@ pub(super) fn is_silent(_: &Message) -> Reply {
 #[derive(Clone)]
 pub(super) struct Got {
     pub(super) message: Message,
+    at: SystemTime,
 }
 
 impl Got {
     pub(super) fn header(&self, name: &str) -> &str {
         self.message.headers.as_ref().unwrap().get(name).unwrap().as_str()
+    }
+
+    /// Whether it came before its deadline.
+    pub(super) fn is_in_time(&self) -> bool {
+        self.at < humantime::parse_rfc3339(self.header("Connector-Deadline")).unwrap()
     }
 
     pub(super) fn attempt(&self) -> &str {
@@ -93,7 +99,7 @@ impl Worker {
         let listening = tokio::spawn(async move {
             while let Some(message) = messages.next().await {
                 let reply = decide(&message).zip(message.reply.clone());
-                got.lock().unwrap().push(Got { message });
+                got.lock().unwrap().push(Got { message, at: SystemTime::now() });
                 if let Some(((headers, text), to)) = reply {
                     client.publish_with_headers(to, headers, text.into()).await.unwrap();
                 }

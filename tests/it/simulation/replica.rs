@@ -59,6 +59,8 @@ pub(crate) struct Line {
     gate: Arc<Gate>,
     link: Mutex<Link>,
     connected: Flag,
+    /// When the connection was lost.
+    lost: Mutex<Option<Instant>>,
     available: Arc<Flag>,
     failures: Mutex<u32>,
     clock_off_by: Mutex<i64>,
@@ -196,15 +198,24 @@ impl Store for Line {
 }
 
 impl Wire for Line {
-    fn is_connected(&self) -> bool {
-        self.connected.is_set()
+    fn line(&self) -> connector_bridge::domain::sending::Line {
+        let (is_up, lost) = (self.connected.is_set(), *self.lost.lock().unwrap());
+        connector_bridge::domain::sending::Line { is_up, lost, heard: None }
     }
 
     async fn connected(&self) {
         self.connected.wait().await;
     }
 
-    async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
+    async fn publish(
+        &self,
+        token: Token,
+        message: Message<'_>,
+        mut may_go: impl FnMut() -> bool + Send,
+    ) -> Result<(), NotSent> {
+        if !may_go() {
+            return Err(NotSent::HeldBack);
+        }
         assert!(self.is_connected(), "nothing is sent while disconnected");
         assert!(!self.gate.is_shut() && !self.gate.is_dead(), "who stands still sends nothing");
         let reaches = self.link() == Link::Up;
@@ -249,6 +260,7 @@ impl Process {
             gate: Arc::clone(&gate),
             link: Mutex::new(Link::Up),
             connected: Flag::new(true),
+            lost: Mutex::default(),
             available: Arc::new(Flag::new(true)),
             failures: Mutex::default(),
             clock_off_by: Mutex::new(clock_off_by),
@@ -348,6 +360,7 @@ impl Process {
         match link {
             Link::Mute => {}
             Link::Down => {
+                *self.line.lost.lock().unwrap() = Some(clock::now());
                 self.line.connected.set(false);
                 self.line.store_seems_away();
                 self.pipeline.connection_lost();

@@ -10,6 +10,7 @@ use std::{
 };
 
 use connector_bridge::{
+    clock,
     domain::{
         call_id::{CallId, HashKey},
         json::Object,
@@ -161,7 +162,8 @@ impl World {
     /// A message goes to the workers. Returns its number.
     pub(crate) fn send(&self, process: usize, message: &Message<'_>, reaches: bool) -> usize {
         let post = message.body.iter().rev().take_while(|byte| **byte == b' ').count();
-        let left = u64::try_from(message.time_left.as_millis()).unwrap();
+        let left = message.deadline.saturating_duration_since(clock::now());
+        let left = u64::try_from(left.as_millis()).unwrap();
         let attempt = message.attempt;
         let number = self.messages.fetch_add(1, Ordering::Relaxed);
         self.add(What::Sent { message: number, post, process, attempt, left, reaches });

@@ -21,6 +21,7 @@ use connector_bridge::{
         call_id::CallId,
         connector::Subject,
         reply::{CacheControl, Reply, ServiceError},
+        sending::Line,
         shared::{Owner, Revision, UnixMicros},
     },
     events::Events,
@@ -85,6 +86,10 @@ pub(crate) struct ScriptedWire {
     stream: FakeStream,
     is_dead: AtomicBool,
     store_is_cut_off: watch::Sender<bool>,
+    /// When the connection was lost.
+    lost: Mutex<Option<Instant>>,
+    /// How long the process stands still before it hands a message over.
+    stands_still: Mutex<Duration>,
 }
 
 impl Store for ScriptedWire {
@@ -146,21 +151,33 @@ impl ScriptedWire {
 }
 
 impl Wire for ScriptedWire {
-    fn is_connected(&self) -> bool {
-        *self.connected.borrow()
+    fn line(&self) -> Line {
+        Line { is_up: *self.connected.borrow(), lost: *self.lost.lock().unwrap(), heard: None }
     }
 
     async fn connected(&self) {
         self.connected.subscribe().wait_for(|connected| *connected).await.unwrap();
     }
 
-    async fn publish(&self, token: Token, message: Message<'_>) -> Result<(), NotSent> {
+    async fn publish(
+        &self,
+        token: Token,
+        message: Message<'_>,
+        mut may_go: impl FnMut() -> bool + Send,
+    ) -> Result<(), NotSent> {
         self.live().await;
+        let still = *self.stands_still.lock().unwrap();
+        if !still.is_zero() {
+            tokio::time::advance(still).await;
+        }
+        if !may_go() {
+            return Err(NotSent::HeldBack);
+        }
         assert!(self.is_connected(), "nothing is sent while disconnected");
         self.got.lock().unwrap().push(Got {
             call_id: message.call_id.to_string(),
             attempt: message.attempt,
-            time_left: message.time_left,
+            time_left: message.deadline.saturating_duration_since(clock::now()),
             body: message.body,
         });
         let worker = {
@@ -276,6 +293,8 @@ impl Bridge {
             stream: FakeStream::new(),
             is_dead: AtomicBool::new(false),
             store_is_cut_off: watch::Sender::new(false),
+            lost: Mutex::default(),
+            stands_still: Mutex::default(),
         };
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
@@ -399,7 +418,18 @@ impl Bridge {
         self.wire().store_is_cut_off.send_replace(is_cut_off);
     }
 
+    /// From now on the process stands still for so long before it hands a message over.
+    pub(crate) fn stand_still(&self, time: Duration) {
+        *self.wire().stands_still.lock().unwrap() = time;
+    }
+
+    /// The connection was never there.
+    pub(crate) fn never_connected(&self) {
+        self.wire().connected.send_replace(false);
+    }
+
     pub(crate) fn disconnect(&self) {
+        *self.wire().lost.lock().unwrap() = Some(clock::now());
         self.wire().connected.send_replace(false);
         self.front.pipeline.connection_lost();
     }
