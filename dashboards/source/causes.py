@@ -46,12 +46,10 @@ CAUSES = [
     (
         "Bridge",
         "Is the program there? If it is down, nothing answers and people see an error page: look at the pods, "
-        "then at their logs. Answers that are too late, or a bridge that stands still, mean that it gets too little "
-        "CPU.",
+        "then at their logs. Answers that are too late mean that it gets too little CPU.",
         [
             (NO_BRIDGE, "DOWN: nothing answers", RED),
             (rate("late_responses_total") + " > 0", "Answers too late", RED),
-            (rate("stalled_seconds_total") + " > 0.01", "Stands still again and again", ORANGE),
             (
                 f"min({one('up')} and on (job, instance) last_over_time({one('build_info')}[$__range])) == 0",
                 "One of them is down",
