@@ -18,6 +18,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
+    budget::Budget,
     clock,
     config::LogLevel,
     lane::{Lane, refresh_gauges},
@@ -45,6 +46,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The connectors at work.
     pub lanes: Vec<Arc<Lane>>,
+    /// The memory that is shared out.
+    pub budget: Budget,
     /// Decides calls.
     pub pipeline: Arc<Pipeline<NatsWire>>,
     /// Where log lines go, in a process whose logs are this bridge's.
@@ -75,7 +78,7 @@ async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Respons
     let is_running = admin.stopping.phase() == Phase::Running;
     admin.metrics.ready.set(i64::from(is_running));
     admin.metrics.draining.set(i64::from(!is_running));
-    refresh_gauges(&admin.lanes, &admin.metrics);
+    refresh_gauges(&admin.lanes, &admin.budget, &admin.metrics);
     if let Some(logs) = &admin.logs {
         logs.refresh(&admin.metrics);
     }

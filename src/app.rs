@@ -1,6 +1,7 @@
 //! Builds the bridge from its parts, runs it, and ends it in order.
 
 mod ports;
+mod sharing_out;
 mod threads;
 
 use std::{
@@ -20,11 +21,12 @@ use crate::{
     call::Watcher,
     clock,
     config::{CallStore, Config, ConfigError},
+    domain::budget::Part,
     events::Events,
     http::{
-        Endpoint, Front,
+        Endpoint, Front, Room,
         connection::Progress,
-        listener::{self, Terms},
+        listener,
         peer::{CertificateRules, Peer},
     },
     journal::Journal,
@@ -122,20 +124,27 @@ impl App {
         let (wire, link) = nats::new(&config, &secrets).map_err(|error| internal(&error))?;
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
-        let memory = Memory::new(window, config.calls.max_entries);
+        let budget = sharing_out::budget(&config);
+        let behind = budget.share(Part::Behind);
+        let memory =
+            Memory::new(window, config.calls.max_entries).within(budget.share(Part::Remembered));
         let shared = (config.calls.store == CallStore::Jetstream).then(|| {
             metrics.store_available.set(0);
             let keys = Arc::clone(&secrets.seal_keys);
             SharedCalls::new(Arc::clone(&wire), window, keys, metrics.clone())
+                .within(Arc::clone(&behind))
         });
-        let pipeline = Arc::new(Pipeline::new(Arc::clone(&wire), memory, shared));
+        let pipeline = Pipeline::new(Arc::clone(&wire), memory, shared);
+        let pipeline = Arc::new(pipeline.within(budget.share(Part::Late)));
         let (changes, changed) = mpsc::channel(nats::CHANGES_MAX);
-        let sharing = Sharing { changes, metrics: metrics.clone() };
+        let sharing = Sharing { changes, room: Arc::clone(&behind), metrics: metrics.clone() };
+        let cache_bytes = sharing_out::cache_bytes(&config, &budget);
         let lanes: Vec<Arc<Lane>> = config
             .connectors
             .iter()
             .map(|settings| {
-                Arc::new(Lane::new(settings.connector.clone(), &metrics, Some(&sharing)))
+                let connector = settings.connector.clone();
+                Arc::new(Lane::new(connector, &metrics, cache_bytes, Some(&sharing)))
             })
             .collect();
         let decisions = Decisions {
@@ -150,7 +159,7 @@ impl App {
         });
         let events = config.events.clone().map(|rules| {
             let instance = config.instance.clone().unwrap_or_else(|| wire.instance().to_owned());
-            Events::new(Arc::clone(&wire), rules, instance, metrics.clone())
+            Events::new(Arc::clone(&wire), rules, instance, metrics.clone()).within(behind)
         });
         let tell = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
         let told = events.clone().map(tell).into_iter();
@@ -162,6 +171,8 @@ impl App {
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
+            room: Room::of(&budget),
+            tells_bodies: config.events.as_ref().is_some_and(|rules| !rules.claims.is_empty()),
             read_timeout: config.read_timeout,
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
@@ -175,6 +186,7 @@ impl App {
             stopping: stopping_admin,
             metrics,
             lanes,
+            budget,
             pipeline,
             logs,
         };
@@ -217,6 +229,7 @@ impl App {
         let internal = |error: io::Error| StartError::Internal(error.to_string());
         let Self { config, front, admin, stop, stopping, .. } = self;
         let (pipeline, metrics) = (Arc::clone(&front.pipeline), front.metrics.clone());
+        let budget = admin.budget.clone();
         let mut background = tokio::task::JoinSet::new();
         background.spawn(self.link.run(Arc::clone(&pipeline), metrics.clone()));
         let store = (Arc::clone(&pipeline), metrics.clone());
@@ -244,8 +257,7 @@ impl App {
             background.spawn(ports::serve(port, listener, router, &config, &metrics));
         }
 
-        let terms =
-            Terms { tls: server_tls, ..Terms::plain(config.read_timeout, config.max_connections) };
+        let terms = sharing_out::terms(&config, server_tls, &budget);
         let serve = || {
             let listener = self.listener.try_clone()?;
             let front = Arc::clone(&front);

@@ -19,6 +19,15 @@ pub enum End {
     FellBack(Outcome),
 }
 
+impl End {
+    /// The bytes of the answer in it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            End::Decided(answer, _) | End::FellBack(Outcome { answer, .. }) => answer.body.len(),
+        }
+    }
+}
+
 /// The end of a call that is to be written.
 #[derive(Clone, Debug)]
 pub struct Settling {

@@ -16,11 +16,19 @@ use tokio::{
 };
 
 use super::head::{HeadFault, HeadScan};
-use crate::{clock, memory::Receipt};
+use crate::{
+    budget::{Guest, Hold},
+    clock,
+    memory::Receipt,
+};
 
 /// How far the current exchange of a connection has come.
 #[derive(Default)]
-pub struct Progress(Mutex<Exchange>);
+pub struct Progress {
+    exchange: Mutex<Exchange>,
+    /// What the connection holds of the memory for connections, where that is counted.
+    guest: Option<Arc<Guest>>,
+}
 
 #[derive(Default)]
 struct Exchange {
@@ -34,9 +42,30 @@ struct Exchange {
     is_handed_over: bool,
     receipt: Option<Receipt>,
     answers: u64,
+    /// How much there is of a head that has not ended.
+    head_bytes: usize,
+    /// Whether more room was taken for one.
+    has_grown: bool,
 }
 
+/// A head up to this size fits into what every connection holds. For a longer one the HTTP library
+/// takes more room, and keeps it.
+const SHORT_HEAD_BYTES: usize = 6 * 1024;
+const LONG_HEAD_BYTES: usize = 12 * 1024;
+
 impl Progress {
+    /// That of a connection that holds memory as `guest`.
+    pub(super) fn of(guest: Arc<Guest>) -> Self {
+        Self { guest: Some(guest), ..Self::default() }
+    }
+
+    /// A whole request came, with right credentials: whoever is at the other end is no stranger, and
+    /// need not make room for others.
+    pub(super) fn is_from_a_caller(&self) {
+        if let Some(guest) = &self.guest {
+            guest.finish();
+        }
+    }
     /// When the first byte of the current request came.
     pub fn arrived(&self) -> Instant {
         self.lock().arrived.unwrap_or_else(clock::now)
@@ -71,10 +100,11 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, Exchange> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, bytes: &[u8]) -> Result<(), HeadFault> {
+    /// Fails where what came is no head that may be read on, or there is no room for it.
+    fn read(&self, bytes: &[u8]) -> io::Result<()> {
         let mut exchange = self.lock();
         if exchange.fault.is_none() {
             exchange.fault = exchange.head.look_at(bytes).err();
@@ -86,7 +116,21 @@ impl Progress {
         if requests > answers + 1 {
             exchange.next_arrived.get_or_insert_with(clock::now);
         }
-        exchange.fault.map_or(Ok(()), Err)
+        let head = if exchange.head.is_in_head() { exchange.head_bytes + bytes.len() } else { 0 };
+        exchange.head_bytes = head;
+        if exchange.fault.is_some() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if head <= SHORT_HEAD_BYTES || std::mem::replace(&mut exchange.has_grown, true) {
+            return Ok(());
+        }
+        drop(exchange);
+        match &self.guest {
+            Some(guest) if !guest.grow_by(LONG_HEAD_BYTES) => {
+                Err(io::ErrorKind::OutOfMemory.into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn hand_over(&self, receipt: Option<Receipt>) {
@@ -126,6 +170,12 @@ impl AnswerBody {
     pub(super) fn new(bytes: Bytes, receipt: Option<Receipt>, progress: &Arc<Progress>) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         Self { bytes, receipt, progress: Some(Arc::clone(progress)) }
+    }
+
+    /// Counted by `hold` until the last byte is with the socket.
+    pub(super) fn counted(mut self, hold: Hold) -> Self {
+        self.bytes = self.bytes.take().map(|bytes| hold.bind(bytes));
+        self
     }
 }
 
@@ -212,9 +262,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         match buffer.filled().get(before..) {
-            Some(new) if !new.is_empty() => Poll::Ready(
-                self.progress.read(new).map_err(|_| io::Error::from(io::ErrorKind::InvalidData)),
-            ),
+            Some(new) if !new.is_empty() => Poll::Ready(self.progress.read(new)),
             Some(_) | None => Poll::Ready(Ok(())),
         }
     }

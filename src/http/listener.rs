@@ -29,6 +29,8 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
+    budget::{Crowd, Guest, Share},
+    domain::budget::Part,
     lifecycle::{Phase, Stopping},
     metrics::{Metrics, Rejection},
     secrets::Live,
@@ -60,6 +62,8 @@ pub struct Terms {
     pub max_connections: usize,
     /// The connections that there are.
     pub connections: Arc<AtomicUsize>,
+    /// The memory that they hold.
+    pub crowd: Arc<Crowd>,
     /// What is shown to clients, where they have to speak TLS.
     pub tls: Option<Arc<Live<ServerTls>>>,
 }
@@ -67,8 +71,23 @@ pub struct Terms {
 impl Terms {
     /// Without TLS, for a listener that shares its connections with no other.
     pub fn plain(read_timeout: Duration, max_connections: usize) -> Self {
-        Self { read_timeout, max_connections, connections: Arc::default(), tls: None }
+        let (connections, crowd) =
+            (Arc::default(), Crowd::new(Share::unbounded(Part::Connections)));
+        Self { read_timeout, max_connections, connections, crowd, tls: None }
     }
+}
+
+/// What a connection takes that has sent something, measured: its task, the buffers of the HTTP
+/// library, and what the kernel has of it.
+const CONNECTION_BYTES: usize = 32 * 1024;
+const TLS_CONNECTION_BYTES: usize = 40 * 1024;
+
+/// What an unfinished handshake may take besides: up to 64 KiB of it are kept.
+const HANDSHAKE_BYTES: usize = 40 * 1024;
+
+/// What a connection takes, with or without TLS.
+pub fn connection_bytes(has_tls: bool) -> usize {
+    if has_tls { TLS_CONNECTION_BYTES } else { CONNECTION_BYTES }
 }
 
 /// Binds a listener that several threads can accept from.
@@ -95,29 +114,43 @@ where
     let listener = TcpListener::from_std(listener)?;
     let mut tasks = tokio::task::JoinSet::new();
     let take = |tasks: &mut tokio::task::JoinSet<()>, stream, address: SocketAddr| {
-        let Some(place) = Place::take(&terms) else {
+        let Some((place, guest)) = admit(&terms) else {
             metrics.rejected(Rejection::Connections);
             return;
         };
+        let guest = Arc::new(guest);
         let (terms, metrics, stopping) = (terms.clone(), metrics.clone(), stopping.clone());
         let service = service.clone();
         tasks.spawn(async move {
             // Without this, the second segment of an answer would wait for the first to be
             // acknowledged.
             drop(TcpStream::set_nodelay(&stream, true));
-            match &terms.tls {
-                None => {
-                    let peer = Arc::new(Peer::new(address, Vec::new()));
-                    connection(stream, peer, &terms, metrics, stopping, service).await;
-                }
-                Some(tls) => match shake_hands(stream, tls, &terms, &stopping).await {
-                    Some(Ok((stream, chain))) => {
-                        let peer = Arc::new(Peer::new(address, chain));
-                        connection(stream, peer, &terms, metrics, stopping, service).await;
+            let metrics_of_it = metrics.clone();
+            let served = async {
+                let metrics = metrics_of_it;
+                match &terms.tls {
+                    None => {
+                        let peer = Arc::new(Peer::new(address, Vec::new()));
+                        connection(stream, peer, &guest, &terms, metrics, stopping, service).await;
                     }
-                    Some(Err(_)) => metrics.rejected(Rejection::TlsHandshake),
-                    None => {}
-                },
+                    Some(tls) => match shake_hands(stream, tls, &guest, &terms, &stopping).await {
+                        Some(Ok((stream, chain))) => {
+                            let peer = Arc::new(Peer::new(address, chain));
+                            connection(stream, peer, &guest, &terms, metrics, stopping, service)
+                                .await;
+                        }
+                        Some(Err(_)) => metrics.rejected(Rejection::TlsHandshake),
+                        None => {}
+                    },
+                }
+            };
+            tokio::select! {
+                biased;
+                () = served => {}
+                () = guest.dismissed() => {}
+            }
+            if guest.has_to_leave() {
+                metrics.rejected(Rejection::Connections);
             }
             drop(place);
         });
@@ -149,6 +182,7 @@ where
 async fn shake_hands(
     stream: TcpStream,
     tls: &Live<ServerTls>,
+    guest: &Guest,
     terms: &Terms,
     stopping: &Stopping,
 ) -> Option<io::Result<(impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Chain)>> {
@@ -156,7 +190,12 @@ async fn shake_hands(
         if stream.peek(&mut [0]).await.unwrap_or(0) == 0 {
             return None;
         }
-        Some(tls.get().accept(stream).await)
+        if !guest.grow_by(HANDSHAKE_BYTES) {
+            return Some(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        let shaken = tls.get().accept(stream).await;
+        guest.resize(TLS_CONNECTION_BYTES);
+        Some(shaken)
     };
     let closed = async {
         stopping.until(Phase::Closed).await;
@@ -172,6 +211,7 @@ async fn shake_hands(
 async fn connection<C, S, F, B>(
     stream: C,
     peer: Arc<Peer>,
+    guest: &Arc<Guest>,
     terms: &Terms,
     metrics: Metrics,
     stopping: Stopping,
@@ -183,7 +223,7 @@ async fn connection<C, S, F, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::of(Arc::clone(guest)));
     let tracked = TokioIo::new(Tracked::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request| {
         let response = service(request, Arc::clone(&progress), Arc::clone(&peer));
@@ -286,6 +326,18 @@ async fn read_rest(stream: &mut (impl AsyncRead + Unpin)) {
     drop(tokio::time::timeout(REST_TIMEOUT, read).await);
 }
 
+/// A place for one more connection, and the memory that it holds. Where all are taken, the oldest of
+/// those who have not shown that they may call has to leave.
+fn admit(terms: &Terms) -> Option<(Place, Guest)> {
+    let place = match Place::take(terms) {
+        Some(place) => place,
+        None if terms.crowd.dismiss_oldest() => Place::add(terms),
+        None => return None,
+    };
+    let guest = terms.crowd.enter(connection_bytes(terms.tls.is_some()))?;
+    Some((place, guest))
+}
+
 /// A place among the open connections; given back when dropped.
 struct Place(Arc<AtomicUsize>);
 
@@ -294,6 +346,12 @@ impl Place {
         let taken = |taken: usize| (taken < terms.max_connections).then_some(taken + 1);
         terms.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
         Some(Self(Arc::clone(&terms.connections)))
+    }
+
+    /// One more than there are, until who was dismissed has gone.
+    fn add(terms: &Terms) -> Self {
+        terms.connections.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&terms.connections))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::OptionFuture;
 use tokio::sync::oneshot;
 
@@ -30,10 +31,12 @@ use crate::{
 impl<W: Wire> Pipeline<W> {
     /// Has the call decided here, for all who asked.
     pub(super) async fn decide(&self, call: &Call, mut lead: Lead) -> Outcome {
-        let reason = match (call.lane.take_place(), call.lane.pass_breaker(clock::now())) {
+        let body = call.body();
+        let place = body.and_then(|body| Some((call.lane.take_place()?, body)));
+        let reason = match (place, call.lane.pass_breaker(clock::now())) {
             (None, _) => Reason::Overload,
             (Some(_), None) => Reason::BreakerOpen,
-            (Some(_place), Some(passage)) => match self.ask(call, &mut lead).await {
+            (Some((_place, body)), Some(passage)) => match self.ask(call, &mut lead, &body).await {
                 Ok(outcome) => {
                     passage.settle(Heard::Answer);
                     return outcome;
@@ -59,7 +62,12 @@ impl<W: Wire> Pipeline<W> {
     }
 
     /// Asks the workers, until one has decided or the rules say to give up.
-    async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, (Reason, Heard)> {
+    async fn ask(
+        &self,
+        call: &Call,
+        lead: &mut Lead,
+        body: &Bytes,
+    ) -> Result<Outcome, (Reason, Heard)> {
         let mut sending = Sending::new(call.deadline(), call.lane.connector.grace);
         loop {
             if let Some(outcome) = lead.decided() {
@@ -80,7 +88,7 @@ impl<W: Wire> Pipeline<W> {
                 Next::AwaitConnection(end) => {
                     self.until(end, self.wire.connected()).await;
                 }
-                Next::Send => match self.send(call, lead, sending.may_resend()).await {
+                Next::Send => match self.send(call, lead, body, sending.may_resend()).await {
                     Ok(outcome) => return outcome.map_err(|reason| (reason, heard(reason))),
                     Err(miss) => sending.missed(miss, clock::now()),
                 },
@@ -94,6 +102,7 @@ impl<W: Wire> Pipeline<W> {
         &self,
         call: &Call,
         lead: &mut Lead,
+        body: &Bytes,
         may_resend: bool,
     ) -> Result<Result<Outcome, Reason>, Miss> {
         let deadline = call.deadline().cut_to(self.cut());
@@ -112,7 +121,7 @@ impl<W: Wire> Pipeline<W> {
         });
         let sent_at = clock::now();
         let connector = &call.lane.connector;
-        let span = call.span.message(connector, call.id, lead.attempt(), call.body.len());
+        let span = call.span.message(connector, call.id, lead.attempt(), body.len());
         let message = Message {
             connector,
             call_id: call.id,
@@ -120,7 +129,7 @@ impl<W: Wire> Pipeline<W> {
             deadline: clock::wall_at(deadline.instant()),
             time_left: deadline.left(sent_at),
             trace: span.context(),
-            body: call.body.clone(),
+            body: body.clone(),
         };
         call.notes.sending(&message);
         let taken = clock::until(deadline.instant(), self.wire.publish(token, message)).await;

@@ -14,10 +14,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("room", &[]),
     ("ends", &["clock"]),
     ("config", &["domain"]),
+    ("budget", &["domain"]),
     ("cache", &["domain"]),
-    ("inbox", &["clock", "domain", "ends", "room"]),
-    ("memory", &["clock", "domain", "ends", "random", "room"]),
-    ("metrics", &["cache", "domain"]),
+    ("inbox", &["budget", "clock", "domain", "ends", "room"]),
+    ("memory", &["budget", "clock", "domain", "ends", "random", "room"]),
+    ("metrics", &["budget", "cache", "domain"]),
     ("tls", &["domain"]),
     ("client", &["tls"]),
     ("caller", &["client", "clock", "domain", "tls"]),
@@ -27,15 +28,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("traces", &["client", "clock", "config", "domain", "metrics", "random", "secrets", "tls"]),
     ("wire", &["domain", "inbox", "metrics"]),
     ("journal", &["clock", "domain", "metrics", "wire"]),
-    ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
-    ("lane", &["cache", "clock", "domain", "metrics"]),
+    ("store", &["budget", "clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
+    ("lane", &["budget", "cache", "clock", "domain", "metrics"]),
     ("call", &["cache", "domain", "journal", "lane", "metrics", "traces"]),
-    ("events", &["call", "clock", "domain", "metrics", "random", "wire"]),
+    ("events", &["budget", "call", "clock", "domain", "metrics", "random", "wire"]),
     (
         "pipeline",
         &[
-            "cache", "call", "clock", "domain", "inbox", "journal", "lane", "memory", "metrics",
-            "store", "traces", "wire",
+            "budget", "cache", "call", "clock", "domain", "inbox", "journal", "lane", "memory",
+            "metrics", "store", "traces", "wire",
         ],
     ),
     (
@@ -48,6 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "budget",
             "call",
             "clock",
             "domain",
@@ -66,6 +68,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "budget",
             "clock",
             "config",
             "lane",
@@ -89,9 +92,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin",
+            "budget",
             "call",
             "clock",
             "config",
+            "domain",
             "events",
             "http",
             "journal",
@@ -105,6 +110,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "playground",
             "secrets",
             "store",
+            "tls",
             "traces",
         ],
     ),

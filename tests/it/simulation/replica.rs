@@ -248,7 +248,8 @@ impl Process {
         let keys = Arc::clone(&setting.secrets.seal_keys);
         let shared = SharedCalls::new(Arc::clone(&line), window, keys, setting.metrics.clone());
         let pipeline = Arc::new(Pipeline::new(Arc::clone(&line), memory, Some(shared)));
-        let lane = Arc::new(Lane::new(setting.connector().clone(), &setting.metrics, None));
+        let lane =
+            Arc::new(Lane::new(setting.connector().clone(), &setting.metrics, usize::MAX, None));
         let (keeper, reader) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
         let (keepers_gate, readers_gate) = (Arc::clone(&gate), Arc::clone(&gate));
         let keep = tokio::spawn(async move { keepers_gate.hold(keeper.keep()).await });
