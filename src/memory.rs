@@ -416,4 +416,48 @@ mod tests {
         assert!(memory.is_empty());
         assert!(memory.lock().calls.capacity() <= SPARE_MAX);
     }
+
+    #[test]
+    fn those_who_joined_and_went_are_not_kept_until_the_call_ends() {
+        let memory = Arc::new(Memory::new(Duration::from_secs(45), 100_000));
+        let call = CallId::of(&HashKey::public(), "c", &Object::parse(b"{}").unwrap());
+        let request = SpanRef { trace_id: 1, span_id: 1, flags: 0 };
+        let begin = || memory.begin(call, request, false, clock::now()).0;
+        let Begun::Lead(lead) = begin() else { panic!("the first one leads") };
+        let waits = begin();
+        for _ in 0..10_000 {
+            assert!(matches!(begin(), Begun::Join(_)));
+        }
+        assert!(memory.lock().calls[&call].joined.capacity() <= 8);
+        drop(lead);
+        let Begun::Join(mut ended) = waits else { panic!("it joined") };
+        assert!(ended.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_call_is_forgotten_when_it_ends_however_its_end_has_moved() {
+        let (window, start) = (Duration::from_secs(45), clock::now());
+        let memory = Arc::new(Memory::new(window, 100_000));
+        let call = CallId::of(&HashKey::public(), "c", &Object::parse(b"{}").unwrap());
+        let request = SpanRef { trace_id: 1, span_id: 1, flags: 0 };
+        for seconds in 0..100 {
+            let now = start + Duration::from_secs(seconds);
+            let (Begun::Lead(lead), _) = memory.begin(call, request, false, now) else {
+                panic!("nothing is decided");
+            };
+            drop(lead);
+            memory.forget(now);
+            assert_eq!(memory.len(), 1, "at {seconds} s");
+            let mut state = memory.lock();
+            let ends: Vec<_> = std::iter::from_fn(|| state.ends.pop_first()).collect();
+            assert_eq!(ends.len(), 1, "it stands among the ends once");
+            state.ends.push(start + Duration::from_secs(seconds) + window, call);
+        }
+        let last = start + Duration::from_secs(99);
+        memory.forget(last + window);
+        assert_eq!(memory.len(), 1);
+        memory.forget(last + window + TICK);
+        assert!(memory.is_empty());
+        assert_eq!(memory.lock().bytes, 0);
+    }
 }

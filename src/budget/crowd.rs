@@ -144,7 +144,8 @@ impl Guest {
 
     /// It is finished, and does not make room for others any more.
     pub fn finish(&self) {
-        if !self.seat.is_finished.swap(true, Ordering::Relaxed) {
+        let is_finished = &self.seat.is_finished;
+        if !is_finished.load(Ordering::Relaxed) && !is_finished.swap(true, Ordering::Relaxed) {
             self.crowd.lock().unfinished.remove(&self.seat.number);
         }
     }

@@ -48,13 +48,13 @@ impl Part {
     /// In 32nds of what is shared out.
     fn weight(self, caches: Caches) -> usize {
         match (self, caches) {
-            (Part::Connections, _) => 12,
+            (Part::Connections, _) => 13,
             (Part::Bodies, _) => 3,
             (Part::Calls, _) => 6,
             (Part::Remembered, Caches::Some) => 4,
-            (Part::Remembered, Caches::None) => 8,
+            (Part::Remembered, Caches::None) => 7,
             (Part::Late, _) => 1,
-            (Part::Cached, Caches::Some) => 4,
+            (Part::Cached, Caches::Some) => 3,
             (Part::Cached, Caches::None) => 0,
             (Part::Behind, _) => 2,
         }

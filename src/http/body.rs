@@ -129,3 +129,102 @@ where
         () = dismissed => Err(Refusal::NoRoom),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{FutureExt, StreamExt};
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const MAX: usize = 100_000;
+
+    fn crowd(bytes: usize) -> (Arc<Crowd>, Arc<Share>) {
+        let share = Share::new(Part::Bodies, bytes);
+        (Crowd::new(Arc::clone(&share)), share)
+    }
+
+    /// A body that comes as it is sent, and ends when the sender is dropped.
+    fn body() -> (mpsc::UnboundedSender<usize>, impl Body<Data = Bytes, Error = Infallible> + Unpin)
+    {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let pieces = futures_util::stream::unfold(receiver, async |mut receiver| {
+            let bytes: usize = receiver.recv().await?;
+            Some((Ok(Frame::data(Bytes::from(vec![b' '; bytes]))), receiver))
+        });
+        (sender, StreamBody::new(pieces.boxed()))
+    }
+
+    #[tokio::test]
+    async fn a_body_in_one_piece_is_neither_copied_nor_counted_as_unfinished() {
+        let (crowd, share) = crowd(0);
+        let piece = Bytes::from_static(b"{}");
+        let whole = read(Full::new(piece.clone()), Some(2), MAX, &crowd).await.unwrap();
+        assert_eq!(whole.as_ptr(), piece.as_ptr());
+        assert_eq!(share.refusals(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_of_a_body_is_held_until_it_is_whole_and_never_more_than_announced() {
+        let (crowd, share) = crowd(MAX);
+        let (sender, body) = body();
+        let mut whole = Box::pin(read(body, Some(30_000), MAX, &crowd));
+        for (piece, held) in [(1_000, 1_000), (1_000, 4_000), (9_000, 22_000), (18_000, 30_000)] {
+            sender.send(piece).unwrap();
+            assert!((&mut whole).now_or_never().is_none());
+            assert_eq!(share.held(), held, "after {piece} more");
+        }
+        sender.send(1_000).unwrap();
+        drop(sender);
+        assert_eq!(whole.await.unwrap().len(), 30_000);
+        assert_eq!(share.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_unfinished_body_makes_room_for_another() {
+        let (crowd, share) = crowd(10_000);
+        let ((first, of_first), (second, of_second)) = (body(), body());
+        let mut oldest = Box::pin(read(of_first, None, MAX, &crowd));
+        let mut newest = Box::pin(read(of_second, None, MAX, &crowd));
+        for (sender, whole) in [(&first, &mut oldest), (&second, &mut newest)] {
+            sender.send(6_000).unwrap();
+            assert!(whole.now_or_never().is_none());
+        }
+        assert_eq!(oldest.now_or_never(), Some(Err(Refusal::NoRoom)));
+        drop(second);
+        assert_eq!(newest.await.unwrap().len(), 6_000);
+        assert_eq!((share.held(), share.refusals()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_body_of_too_many_bytes_is_refused_as_soon_as_they_are_there() {
+        let (crowd, share) = crowd(MAX * 3);
+        for pieces in [vec![MAX + 1], vec![MAX, 1], vec![1, MAX]] {
+            let (sender, body) = body();
+            pieces.iter().for_each(|piece| sender.send(*piece).unwrap());
+            assert_eq!(read(body, None, MAX, &crowd).await, Err(Refusal::TooLarge), "{pieces:?}");
+        }
+        assert_eq!(share.held(), 0);
+    }
+
+    #[test]
+    fn a_body_is_kept_as_long_as_there_is_room_and_counted_with_the_buffer_that_it_keeps() {
+        let (crowd, _) = crowd(0);
+        let calls = Share::new(Part::Calls, 60_000);
+        let room = Room { unfinished: crowd, calls: Arc::clone(&calls) };
+        for (bytes, held) in [
+            (100, CALL_BYTES + 100),
+            (SMALL_BYTES + 1, CALL_BYTES + BUFFER_BYTES),
+            (20_000, CALL_BYTES + 20_000),
+        ] {
+            let (body, is_kept) = room.keep(Bytes::from(vec![b' '; bytes]));
+            assert_eq!((body.len(), is_kept, calls.held()), (bytes, true, held));
+        }
+        let (body, is_kept) = room.keep(Bytes::from(vec![b' '; 60_000]));
+        assert_eq!((body.len(), is_kept, calls.held()), (60_000, false, 0));
+    }
+}

@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod budget;
 mod catalogue;
 mod commands;
 mod dashboards;

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use connector_bridge::{
-    call::Call,
+    call::{Call, Posted},
     clock,
     domain::{
         call_id::{CallId, HashKey},
@@ -288,7 +288,7 @@ impl Process {
                 let call = Call::read(
                     lane,
                     clock::now(),
-                    body,
+                    Posted { body, is_kept: true, tells_body: false },
                     &HashKey::public(),
                     span,
                     Notes::default(),

@@ -144,7 +144,8 @@ impl Wire for ScriptedWire {
             call_id: message.call_id.to_string(),
             attempt: message.attempt,
             time_left: message.time_left,
-            body: message.body,
+            // A copy: what is kept of the body itself counts.
+            body: Bytes::copy_from_slice(&message.body),
         });
         let worker = {
             let mut script = self.script.lock().unwrap();
