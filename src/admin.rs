@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use self::sharing::Shared;
 use crate::{
+    budget::Budget,
     clock,
     config::LogLevel,
     lane::{Lane, refresh_gauges},
@@ -49,6 +50,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The connectors at work.
     pub lanes: Vec<Arc<Lane>>,
+    /// The memory that is shared out.
+    pub budget: Budget,
     /// Decides calls.
     pub pipeline: Arc<Pipeline<NatsWire>>,
     /// Where log lines go, in a process whose logs are this bridge's.
@@ -136,7 +139,7 @@ impl Admin {
         let is_running = self.stopping.phase() == Phase::Running;
         self.metrics.ready.set(i64::from(is_running));
         self.metrics.draining.set(i64::from(!is_running));
-        refresh_gauges(&self.lanes, &self.metrics);
+        refresh_gauges(&self.lanes, &self.budget, &self.metrics);
         if let Some(logs) = &self.logs {
             logs.refresh(&self.metrics);
         }

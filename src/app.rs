@@ -2,6 +2,7 @@
 
 mod ports;
 mod room;
+mod sharing_out;
 mod threads;
 
 use std::{
@@ -17,12 +18,14 @@ use tokio::sync::mpsc;
 use self::ports::Port;
 use crate::{
     admin::{self, Admin, Scrapes},
+    budget::{Crowd, Order},
     call::Watcher,
     clock,
     config::{CallStore, Config, ConfigError},
+    domain::budget::Part,
     events::Events,
     http::{
-        Endpoint, Front,
+        Endpoint, Front, Room,
         arriving::Arriving,
         connection::Progress,
         handshakes::Handshakes,
@@ -108,8 +111,11 @@ impl App {
         let secrets = Secrets::open(&config)?;
         let metrics = Metrics::new().map_err(|error| internal(&error))?;
         let logs = logs_here.then(|| start_logs(&config, &metrics));
-        let bounds = room::descriptors(config.playground_listen.is_some());
-        let (fitting, warning) = room::fit(config.max_connections, bounds.as_slice());
+        let budget = sharing_out::budget(&config);
+        let descriptors = room::descriptors(config.playground_listen.is_some());
+        let memory = sharing_out::connections(&config, &budget);
+        let bounds: Vec<_> = descriptors.into_iter().chain([memory]).collect();
+        let (fitting, warning) = room::fit(config.max_connections, &bounds);
         config.max_connections = fitting;
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
@@ -131,20 +137,26 @@ impl App {
         let (wire, link) = nats::new(&config, &secrets).map_err(|error| internal(&error))?;
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
-        let memory = Memory::new(window, config.calls.max_entries);
+        let behind = budget.share(Part::Behind);
+        let memory =
+            Memory::new(window, config.calls.max_entries).within(budget.share(Part::Remembered));
         let shared = (config.calls.store == CallStore::Jetstream).then(|| {
             metrics.store_available.set(0);
             let keys = Arc::clone(&secrets.seal_keys);
             SharedCalls::new(Arc::clone(&wire), window, keys, metrics.clone())
+                .within(Arc::clone(&behind))
         });
-        let pipeline = Arc::new(Pipeline::new(Arc::clone(&wire), memory, shared));
+        let pipeline = Pipeline::new(Arc::clone(&wire), memory, shared);
+        let pipeline = Arc::new(pipeline.within(budget.share(Part::Late)));
         let (changes, changed) = mpsc::channel(nats::CHANGES_MAX);
-        let sharing = Sharing { changes, metrics: metrics.clone() };
+        let sharing = Sharing { changes, room: Arc::clone(&behind), metrics: metrics.clone() };
+        let cache_bytes = sharing_out::cache_bytes(&config, &budget);
         let lanes: Vec<Arc<Lane>> = config
             .connectors
             .iter()
             .map(|settings| {
-                Arc::new(Lane::new(settings.connector.clone(), &metrics, Some(&sharing)))
+                let connector = settings.connector.clone();
+                Arc::new(Lane::new(connector, &metrics, cache_bytes, Some(&sharing)))
             })
             .collect();
         let decisions = Decisions {
@@ -159,7 +171,7 @@ impl App {
         });
         let events = config.events.clone().map(|rules| {
             let instance = config.instance.clone().unwrap_or_else(|| wire.instance().to_owned());
-            Events::new(Arc::clone(&wire), rules, instance, metrics.clone())
+            Events::new(Arc::clone(&wire), rules, instance, metrics.clone()).within(behind)
         });
         let tell = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
         let told = events.clone().map(tell).into_iter();
@@ -171,6 +183,8 @@ impl App {
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
+            room: Room::of(&budget),
+            tells_bodies: config.events.as_ref().is_some_and(|rules| !rules.claims.is_empty()),
             read_timeout: config.read_timeout,
             scheme: if config.tls.is_some() { "https" } else { "http" },
             traces,
@@ -184,6 +198,7 @@ impl App {
             stopping: stopping_admin,
             metrics,
             lanes,
+            budget,
             pipeline,
             logs,
             scrapes: Scrapes::default(),
@@ -227,6 +242,7 @@ impl App {
         let internal = |error: io::Error| StartError::Internal(error.to_string());
         let Self { config, front, admin, stop, stopping, .. } = self;
         let (pipeline, metrics) = (Arc::clone(&front.pipeline), front.metrics.clone());
+        let budget = admin.budget.clone();
         let mut background = tokio::task::JoinSet::new();
         background.spawn(self.link.run(Arc::clone(&pipeline), metrics.clone()));
         let store = (Arc::clone(&pipeline), metrics.clone());
@@ -254,7 +270,9 @@ impl App {
             background.spawn(ports::serve(port, listener, router, &config, &metrics));
         }
 
-        let terms = Terms { tls, ..Terms::plain(config.read_timeout, config.max_connections) };
+        let crowd = Crowd::new(budget.share(Part::Connections), Order::Arrival);
+        let terms =
+            Terms { tls, crowd, ..Terms::plain(config.read_timeout, config.max_connections) };
         let serve = || {
             let listener = self.listener.try_clone()?;
             let front = Arc::clone(&front);

@@ -22,6 +22,14 @@ use crate::domain::{
 /// from "never seen". From its last move on: one that gets an entry of its own begins anew.
 const HELD_AFTER_EXPIRY: Duration = Duration::from_secs(60);
 
+/// What an entry takes besides its decision: the key, places in the library's map and list, and what
+/// the allocator adds.
+const ENTRY_BYTES: usize = 320;
+
+/// The library drops what does not fit only with every 64th change. With decisions this large it is
+/// told to at once.
+const LARGE_BYTES: usize = 8 * 1024;
+
 /// Under what one call's decision is kept and looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheKeys {
@@ -63,13 +71,24 @@ impl Entry {
     fn new(kept: KeptDecision) -> Self {
         Self { kept, call: None }
     }
+
+    fn weight(&self) -> u32 {
+        u32::try_from(self.kept.bytes() + ENTRY_BYTES).unwrap_or(u32::MAX)
+    }
 }
 
 impl DecisionCache {
-    /// An empty cache.
-    pub fn new(rules: CachedRules) -> Self {
+    /// An empty cache, for at most `bytes` of decisions.
+    pub fn new(rules: CachedRules, bytes: usize) -> Self {
+        // One bound for both: an entry weighs its bytes, but at least its part of the most entries.
+        let least = u32::try_from(bytes as u64 / rules.max_entries.max(1)).unwrap_or(u32::MAX);
+        let capacity = match least {
+            0 => bytes as u64,
+            least => u64::from(least) * rules.max_entries,
+        };
         let entries = Cache::builder()
-            .max_capacity(rules.max_entries)
+            .max_capacity(capacity)
+            .weigher(move |_, entry: &Entry| entry.weight().max(least))
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(rules.max_age.saturating_add(HELD_AFTER_EXPIRY))
             .build_with_hasher(RandomState::default());
@@ -91,6 +110,7 @@ impl DecisionCache {
             tell(key, &same_values);
         }
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_large = same_call.bytes().max(same_values.bytes()) > LARGE_BYTES;
         match (same_call, same_values, keys.same_values) {
             // Other replicas change each key by itself; without them one entry does for both.
             (Keep::Replace(kept), Keep::Replace(_), Some(values)) if !self.rules.shared => {
@@ -105,6 +125,9 @@ impl DecisionCache {
                 }
                 self.apply(keys.same_call, same_call);
             }
+        }
+        if is_large {
+            self.entries.run_pending_tasks();
         }
     }
 
@@ -131,6 +154,12 @@ impl DecisionCache {
         self.entries.entry_count()
     }
 
+    /// How many bytes they count for: an entry at least for its part of the most entries.
+    pub fn bytes(&self) -> u64 {
+        self.entries.run_pending_tasks();
+        self.entries.weighted_size()
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -142,6 +171,7 @@ impl DecisionCache {
         if self.entries.get(&key).is_some_and(|entry| entry.kept.is_later_than(at)) {
             return;
         }
+        let is_large = keep.bytes() > LARGE_BYTES;
         self.apply(
             key,
             match keep {
@@ -149,6 +179,9 @@ impl DecisionCache {
                 Keep::Drop | Keep::Leave => keep,
             },
         );
+        if is_large {
+            self.entries.run_pending_tasks();
+        }
     }
 
     /// The entry under `values` is about to be replaced by a decision for `call`. Another call that

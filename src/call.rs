@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -33,8 +33,6 @@ pub struct Call {
     pub lane: Arc<Lane>,
     /// When the first byte of the request came.
     pub arrived: Instant,
-    /// The caller's body, byte for byte.
-    pub body: Bytes,
     /// The same for the same claims at this connector.
     pub id: CallId,
     /// Whether the claims name the person. Only then is a second request with the same claims the
@@ -52,6 +50,22 @@ pub struct Call {
     pub missing_claim: Option<Outcome>,
     /// The number of the last message that was sent for this request; 0 before there is one.
     attempt: AtomicU32,
+    /// The caller's body, byte for byte, as long as it is needed.
+    body: Mutex<Option<Bytes>>,
+    /// Whether whoever is told of the end of calls looks at bodies.
+    tells_body: bool,
+    /// Whether another request has the call decided.
+    has_joined: AtomicBool,
+}
+
+/// What is read of a caller's request.
+pub struct Posted {
+    /// The body.
+    pub body: Bytes,
+    /// Whether there is room to keep it while the call is decided.
+    pub is_kept: bool,
+    /// Whether whoever is told of the end of calls looks at bodies.
+    pub tells_body: bool,
 }
 
 impl Call {
@@ -59,7 +73,7 @@ impl Call {
     pub fn read(
         lane: Arc<Lane>,
         arrived: Instant,
-        body: Bytes,
+        Posted { body, is_kept, tells_body }: Posted,
         key: &HashKey,
         span: RequestSpan,
         notes: Notes,
@@ -77,11 +91,10 @@ impl Call {
         });
         let locales = ui_locales(&claims).map(Arc::from);
         let missing_claim = fallback::missing_claim(connector, &claims);
-        let attempt = AtomicU32::new(0);
+        let body = Mutex::new(is_kept.then_some(body));
         Ok(Self {
             lane,
             arrived,
-            body,
             id,
             names_person,
             cache_keys,
@@ -89,8 +102,31 @@ impl Call {
             span,
             notes,
             missing_claim,
-            attempt,
+            attempt: AtomicU32::new(0),
+            body,
+            tells_body,
+            has_joined: AtomicBool::new(false),
         })
+    }
+
+    /// The caller's body, byte for byte. None where there was no room to keep it, and where another
+    /// request has the call decided.
+    pub fn body(&self) -> Option<Bytes> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another request has the call decided: the body is not needed, unless it is told of, and the
+    /// end of the call is of use to nobody but the caller.
+    pub fn joined(&self) {
+        self.has_joined.store(true, Ordering::Relaxed);
+        if !self.tells_body {
+            self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    /// Whether the call has to go on when its caller has hung up.
+    pub fn outlives_its_caller(&self) -> bool {
+        !self.has_joined.load(Ordering::Relaxed)
     }
 
     /// Counts what the request was found to be.

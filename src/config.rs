@@ -29,7 +29,7 @@ pub use self::{
     traces::{TraceSettings, TraceTransport},
     units::duration,
 };
-use crate::domain::{connector::Connector, event::EventRules};
+use crate::domain::{budget::LIMIT_MIN, connector::Connector, event::EventRules};
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -46,6 +46,9 @@ pub struct Config {
     pub read_timeout: Duration,
     /// The most connections at once.
     pub max_connections: usize,
+    /// The most memory that the process may take, in bytes. What its control group says, or the
+    /// machine has, where it is missing.
+    pub memory_limit: Option<usize>,
     /// How long calls are still accepted after the signal to stop.
     pub drain_delay: Duration,
     /// The longest time from the signal to stop to the end.
@@ -241,6 +244,7 @@ impl Config {
                 units::duration(Duration::from_millis(10)..=Duration::from_secs(300)),
             ),
             max_connections: root.or("max_connections", 4096, units::number(1..=1_000_000)),
+            memory_limit: root.value("memory_limit", units::size(LIMIT_MIN..=MEMORY_MAX)),
             drain_delay: root.or("drain_delay", Duration::from_secs(5), units::duration(HOUR)),
             shutdown_grace: root.or(
                 "shutdown_grace",
@@ -266,6 +270,9 @@ impl Config {
         config
     }
 }
+
+/// The largest limit on memory that can be written: 1 TiB.
+const MEMORY_MAX: usize = 1 << 40;
 
 /// From nothing to an hour.
 const HOUR: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_600);

@@ -3,6 +3,7 @@
 //! Time comes in as `now`; what to do next goes out as a value.
 
 pub mod breaker;
+pub mod budget;
 pub mod call_id;
 pub mod claiming;
 pub mod claims;

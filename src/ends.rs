@@ -35,6 +35,11 @@ impl<K> Ends<K> {
         self.keys.entry(self.tick(end)).or_default().push_back(key);
     }
 
+    /// The end that comes first.
+    pub fn first(&self) -> Option<Tick> {
+        self.keys.first_key_value().map(|(tick, _)| *tick)
+    }
+
     /// Takes out the key that ends first. Of one tick, that which was pushed first.
     pub fn pop_first(&mut self) -> Option<(Tick, K)> {
         let mut first = self.keys.first_entry()?;

@@ -16,9 +16,11 @@ use tokio::{
 };
 
 use crate::{
+    budget::{Hold, Share},
     call::Finished,
     clock,
     domain::{
+        budget::Part,
         event::{Event, EventRules, Record},
         json::Object,
         record::Round,
@@ -62,6 +64,7 @@ struct Inner<S> {
     records: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     at_work: Semaphore,
+    room: Arc<Share>,
     numbers: Random,
     losses: Mutex<Losses>,
     metrics: Metrics,
@@ -69,8 +72,9 @@ struct Inner<S> {
     runtime: Handle,
 }
 
-/// A place in the queue, given back when dropped: one for the record, and some for its bytes.
-type Place = [OwnedSemaphorePermit; 2];
+/// A place in the queue, given back when dropped: one for the record, and some for its bytes, also of
+/// the memory for all that waits behind answers.
+type Place = ([OwnedSemaphorePermit; 2], Hold);
 
 /// What became of a record, with JetStream's code where that refused it.
 #[derive(Clone, Copy)]
@@ -102,11 +106,20 @@ impl<S: EventStream> Events<S> {
             records: Arc::new(Semaphore::new(RECORDS_MAX as usize)),
             bytes: Arc::new(Semaphore::new(BYTES_MAX as usize)),
             at_work: Semaphore::new(AT_WORK_MAX),
+            room: Share::unbounded(Part::Behind),
             numbers: Random::default(),
             losses: Mutex::new(Losses { said: Vec::new(), calm_from: clock::now() }),
             metrics,
             runtime: Handle::current(),
         }))
+    }
+
+    /// The same, with records on their way within `room`. Before there is a clone of it.
+    pub fn within(mut self, room: Arc<Share>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.room = room;
+        }
+        self
     }
 
     /// A call was answered. Where too many records are on their way, this one is lost.
@@ -137,10 +150,8 @@ impl<S: EventStream> Inner<S> {
     fn record(&self, finished: &Finished<'_>) -> Option<Record> {
         let Finished { call, outcome, round, taken, at } = finished;
         // A call's body was read when it became one.
-        let claims = match self.rules.claims.is_empty() {
-            true => None,
-            false => Object::parse(&call.body).ok(),
-        };
+        let body = if self.rules.claims.is_empty() { None } else { call.body() };
+        let claims = body.as_ref().and_then(|body| Object::parse(body).ok());
         let event = Event {
             connector: &call.lane.connector,
             call: call.id,
@@ -157,10 +168,10 @@ impl<S: EventStream> Inner<S> {
     }
 
     fn place(&self, record: &Record) -> Option<Place> {
-        let bytes = u32::try_from(record.json.len() + record.id.len()).ok()?;
+        let size = u32::try_from(record.json.len() + record.id.len()).ok()?;
         let one = Arc::clone(&self.records).try_acquire_owned().ok()?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?;
-        Some([one, bytes])
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size).ok()?;
+        Some(([one, bytes], self.room.try_hold(size as usize)?))
     }
 
     /// Tries until a stream has the record, or its time is over. Returns what became of it.

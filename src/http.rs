@@ -1,8 +1,8 @@
 //! What callers talk to: from the first byte of a request to the last byte of its answer.
 
 pub mod arriving;
+mod body;
 pub mod connection;
-pub mod crowd;
 mod fair;
 pub mod form;
 pub mod handshakes;
@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
@@ -30,8 +30,8 @@ use http::{
     },
 };
 use http_body::Body;
-use http_body_util::BodyExt;
 
+pub use self::body::Room;
 use self::{
     connection::{AnswerBody, Progress},
     media_type::is_json_in_utf8,
@@ -40,7 +40,7 @@ use self::{
     refusal::Refusal,
 };
 use crate::{
-    call::{Call, Finished, Watcher},
+    call::{Call, Finished, Posted, Watcher},
     clock,
     domain::{
         call_id::HashKey, credentials::AuthFailure, deadline::milliseconds, outcome::Reason,
@@ -97,6 +97,10 @@ pub struct Front<W> {
     pub metrics: Metrics,
     /// The largest body that is read, in bytes.
     pub max_body: usize,
+    /// What bodies may take while they come, and calls while they are decided.
+    pub room: Room,
+    /// Whether a watcher looks at bodies.
+    pub tells_bodies: bool,
     /// How long a head or a body may take.
     pub read_timeout: Duration,
     /// `http` or `https`: what callers speak to the bridge.
@@ -144,8 +148,10 @@ impl<W: Wire> Front<W> {
             Ok(call) => Arc::new(call),
             Err(refusal) => return self.refuse(Some(named), progress, refusal),
         };
+        progress.is_from_a_caller();
         // A caller that hangs up drops this future, but not the decision.
         let (front, deciding) = (Arc::clone(self), Arc::clone(&call));
+        let of_call = Arc::clone(&call);
         let decided = Outliving::new(
             AssertUnwindSafe(async move {
                 let answered = front.pipeline.run(&deciding).await;
@@ -153,6 +159,7 @@ impl<W: Wire> Front<W> {
                 answered
             })
             .catch_unwind(),
+            move || of_call.outlives_its_caller(),
         );
         let Answered { outcome, receipt, .. } = decided.await.unwrap_or_else(|_panic| {
             let answered = Answered::alone(self.pipeline.fallback(&call, Reason::WorkerError));
@@ -160,6 +167,7 @@ impl<W: Wire> Front<W> {
             answered
         });
         let body = AnswerBody::new(outcome.answer.body.clone(), receipt, progress);
+        let body = self.room.count(body, outcome.answer.body.len());
         let mut response = Response::new(body);
         *response.status_mut() =
             StatusCode::from_u16(outcome.answer.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
@@ -201,11 +209,14 @@ impl<W: Wire> Front<W> {
         }
         let limit = endpoint.lane.connector.deadline;
         let read_until = (clock::now() + self.read_timeout).min(arrived + limit);
-        let body = clock::until(read_until, self.body(request.into_body())).await;
-        let body = body.ok_or(Refusal::BodyTimeout)??;
+        let announced = announced_length(request.headers());
+        let body = body::read(request.into_body(), announced, self.max_body, &self.room.unfinished);
+        let body = clock::until(read_until, body).await.ok_or(Refusal::BodyTimeout)??;
+        let (body, is_kept) = self.room.keep(body);
+        let posted = Posted { body, is_kept, tells_body: self.tells_bodies };
         let lane = Arc::clone(&endpoint.lane);
         let (key, span, notes) = (self.hash_key.get(), span.clone(), notes.clone());
-        Call::read(lane, arrived, body, &key, span, notes).map_err(Refusal::Json)
+        Call::read(lane, arrived, posted, &key, span, notes).map_err(Refusal::Json)
     }
 
     fn authenticate<B>(
@@ -221,35 +232,6 @@ impl<W: Wire> Front<W> {
             certificate: || peer.certificate(&self.certificates, headers, now),
             now,
         })
-    }
-
-    /// The whole body. One that came in one piece is not copied.
-    async fn body<B>(&self, mut body: B) -> Result<Bytes, Refusal>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let mut first = Bytes::new();
-        let mut all: Option<BytesMut> = None;
-        while let Some(frame) = body.frame().await {
-            // What came is not HTTP, or the connection broke and nobody hears this.
-            let frame = frame.map_err(|_| Refusal::BrokenBody)?;
-            let Ok(data) = frame.into_data() else { continue };
-            let length = all.as_ref().map_or(first.len(), BytesMut::len);
-            if length + data.len() > self.max_body {
-                return Err(Refusal::TooLarge);
-            }
-            match &mut all {
-                Some(all) => all.extend_from_slice(&data),
-                None if first.is_empty() => first = data,
-                None => {
-                    let mut both = BytesMut::with_capacity(length + data.len());
-                    both.extend_from_slice(&first);
-                    both.extend_from_slice(&data);
-                    all = Some(both);
-                }
-            }
-        }
-        Ok(all.map_or(first, BytesMut::freeze))
     }
 
     fn refuse(
@@ -312,6 +294,7 @@ impl<W: Wire> Front<W> {
             | Refusal::TooLarge
             | Refusal::BrokenBody
             | Refusal::BodyTimeout
+            | Refusal::NoRoom
             | Refusal::Json(_) => {}
         }
         response

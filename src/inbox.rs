@@ -5,7 +5,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,8 +13,10 @@ use foldhash::HashMap;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
+    budget::Share,
     clock,
     domain::{
+        budget::Part,
         reply::Reply,
         sending::{Miss, RESEND_TIME_MIN},
     },
@@ -67,6 +69,8 @@ struct State<T> {
     /// With the end of their time: they may be forgotten only some time after it.
     late: HashMap<Token, (Instant, T)>,
     late_ends: Ends<Token>,
+    /// The memory for them.
+    late_share: Arc<Share>,
     /// No wait lasts longer, where the bridge is stopping.
     cut: Option<Instant>,
 }
@@ -87,13 +91,25 @@ impl<T> Default for Inbox<T> {
             earliest: None,
             late: HashMap::default(),
             late_ends: Ends::new(clock::now()),
+            late_share: Share::unbounded(Part::Late),
             cut: None,
         };
         Self { state: Mutex::new(state), random: RandomState::new(), rearm: Notify::new() }
     }
 }
 
+/// What it takes to make use of one late reply: its ticket with languages, and places in the map and
+/// among the ends.
+const LATE_BYTES: usize = 1024;
+
 impl<T> Inbox<T> {
+    /// The same, with messages that may be answered late within `share`, of which it keeps the
+    /// account. Where they do not fit, those whose time ends first are forgotten early.
+    pub fn within(self, share: Arc<Share>) -> Self {
+        self.lock().late_share = share;
+        self
+    }
+
     /// A token for a message that is about to be sent, and what its sender waits on. Whoever drops
     /// the receiver leaves the entry to its deadline.
     pub fn open(&self, mut sent: Sent<T>) -> (Token, oneshot::Receiver<Ending>) {
@@ -196,6 +212,7 @@ impl<T> Inbox<T> {
         }
         give_back(&mut state.late);
         give_back(&mut state.waiting);
+        state.late_share.set_held(state.late.len() * LATE_BYTES);
     }
 
     /// How many messages are waited for, and how many may still be answered late.
@@ -241,13 +258,18 @@ impl<T> State<T> {
             self.late.insert(token, (late_until, waiting.sent.ticket));
             self.late_ends.push(late_until, token);
         }
+        while self.late.len() * LATE_BYTES > self.late_share.limit() {
+            let Some((_, token)) = self.late_ends.pop_first() else { break };
+            if self.late.remove(&token).is_some() {
+                self.late_share.refuse();
+            }
+        }
+        self.late_share.set_held(self.late.len() * LATE_BYTES);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{ends::TICK, room::SPARE_MAX};
 

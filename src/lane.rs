@@ -11,10 +11,12 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    budget::{Budget, Hold, Share},
     cache::{CacheKeys, DecisionCache, Lookup},
     clock,
     domain::{
         breaker::{Breaker, Heard, Pass},
+        budget::Part,
         call_id::CacheKey,
         connector::{Connector, ConnectorName},
         decision::Decision,
@@ -36,6 +38,8 @@ pub struct Change {
     pub keep: Keep,
     /// When that was decided.
     pub at: Instant,
+    /// The memory that it takes until it is written.
+    pub hold: Arc<Hold>,
 }
 
 /// Where changes go that other replicas are to hear of.
@@ -43,6 +47,8 @@ pub struct Change {
 pub struct Sharing {
     /// With room for as many as may wait.
     pub changes: mpsc::Sender<Change>,
+    /// The memory for what waits.
+    pub room: Arc<Share>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -54,12 +60,16 @@ impl Sharing {
             return;
         }
         let (connector, keep, at) = (connector.clone(), keep.clone(), clock::now());
-        let change = Change { connector, key, keep, at };
-        if self.changes.try_send(change).is_err() {
+        let hold = self.room.try_hold(CHANGE_BYTES + keep.bytes()).map(Arc::new);
+        let change = hold.map(|hold| Change { connector, key, keep, at, hold });
+        if change.is_none_or(|change| self.changes.try_send(change).is_err()) {
             self.metrics.store_operation(StoreOperation::Share, StoreResult::Dropped);
         }
     }
 }
+
+/// What a change takes besides the decision in it, sealed and waiting for its acknowledgement.
+const CHANGE_BYTES: usize = 1024;
 
 /// A connector at work.
 pub struct Lane {
@@ -74,15 +84,21 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A connector that starts to work, and shares its cached decisions where it is to.
-    pub fn new(connector: Connector, metrics: &Metrics, sharing: Option<&Sharing>) -> Self {
+    /// A connector that starts to work, with room for so many bytes of cached decisions, and shares
+    /// them where it is to.
+    pub fn new(
+        connector: Connector,
+        metrics: &Metrics,
+        cache_bytes: usize,
+        sharing: Option<&Sharing>,
+    ) -> Self {
         let cached = connector.fallback.cached.clone();
         let is_shared = cached.as_ref().is_some_and(|rules| rules.shared);
         Self {
             metrics: metrics.connector(&connector),
             breaker: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            cache: cached.map(DecisionCache::new),
+            cache: cached.map(|rules| DecisionCache::new(rules, cache_bytes)),
             sharing: sharing.filter(|_| is_shared).cloned(),
             connector,
         }
@@ -155,16 +171,19 @@ impl Lane {
     }
 }
 
-/// Brings the gauges of all `lanes` up to date.
-pub fn refresh_gauges(lanes: &[Arc<Lane>], metrics: &Metrics) {
+/// Brings the gauges of all `lanes` up to date, and those of the memory that is held.
+pub fn refresh_gauges(lanes: &[Arc<Lane>], budget: &Budget, metrics: &Metrics) {
     let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let mut cache_entries = 0;
+    let (mut cache_entries, mut cache_bytes) = (0, 0);
     for lane in lanes {
         lane.metrics.in_flight.set(gauge(lane.in_flight() as u64));
         lane.metrics.breaker_open.set(i64::from(lane.breaker_is_open()));
         cache_entries += lane.cache.as_ref().map_or(0, DecisionCache::len);
+        cache_bytes += lane.cache.as_ref().map_or(0, DecisionCache::bytes);
     }
     metrics.cache_entries.set(gauge(cache_entries));
+    budget.share(Part::Cached).set_held(usize::try_from(cache_bytes).unwrap_or(usize::MAX));
+    metrics.memory(budget);
 }
 
 /// A place among the calls that are with the workers; given back when dropped.

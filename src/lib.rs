@@ -3,6 +3,7 @@
 //! Start at [`pipeline`]; the map is in `ARCHITECTURE.md`.
 pub mod admin;
 pub mod app;
+pub mod budget;
 pub mod cache;
 pub mod call;
 pub mod caller;

@@ -17,8 +17,10 @@ pub use self::{
     leases::{Lease, Leases},
 };
 use crate::{
+    budget::Share,
     clock,
     domain::{
+        budget::Part,
         call_id::CallId,
         outcome::{Outcome, Source},
         protocol::Answer,
@@ -26,17 +28,23 @@ use crate::{
         shared::Delivery,
         trace_context::SpanRef,
     },
-    ends::{Ends, Tick},
+    ends::Ends,
     random::Random,
     room::give_back,
 };
 
-/// What is remembered of calls, at most `entries_max` besides those in flight.
+/// What a call takes besides its answer: its entry with a span and a record, its places in the map
+/// and among the ends, and what the allocator adds.
+const CALL_BYTES: usize = 320;
+
+/// What is remembered of calls, at most `entries_max` besides those in flight, and at most so many
+/// bytes as there is a share for.
 pub struct Memory {
     state: Mutex<State>,
     rounds: Random,
     window: Duration,
     entries_max: usize,
+    share: Arc<Share>,
     on_form: OnForm,
     on_lost: OnLost,
 }
@@ -50,8 +58,11 @@ type OnLost = Box<dyn Fn(Led) + Send + Sync>;
 struct State {
     /// In boxes: a map that grows moves what it holds.
     calls: HashMap<CallId, Box<Entry>>,
-    /// Which calls may end when. One is stale where its record has a later end by now.
+    /// Which calls may end when, each once: where its record has a later end by then, it is put in
+    /// again.
     ends: Ends<CallId>,
+    /// Of all calls together.
+    bytes: usize,
 }
 
 struct Entry {
@@ -59,6 +70,10 @@ struct Entry {
     /// The request that leads, or has led, for traces.
     led_by: SpanRef,
     joined: Vec<oneshot::Sender<Ended>>,
+    /// What it counts for.
+    bytes: usize,
+    /// Whether it stands among the ends.
+    has_end: bool,
 }
 
 /// The end of a round, for all who asked in it.
@@ -84,13 +99,23 @@ impl Memory {
     /// Remembers each call for `window`, and at most `entries_max` of them besides those in flight.
     pub fn new(window: Duration, entries_max: usize) -> Self {
         Self {
-            state: Mutex::new(State { calls: HashMap::default(), ends: Ends::new(clock::now()) }),
+            state: Mutex::new(State {
+                calls: HashMap::default(),
+                ends: Ends::new(clock::now()),
+                bytes: 0,
+            }),
             rounds: Random::default(),
             window,
             entries_max,
+            share: Share::unbounded(Part::Remembered),
             on_form: Box::new(|_, _, _| {}),
             on_lost: Box::new(|_| {}),
         }
+    }
+
+    /// The same, within `share`, of which it keeps the account.
+    pub fn within(self, share: Arc<Share>) -> Self {
+        Self { share, ..self }
     }
 
     /// The same, which also says of every ValidationError whether it was delivered, and of every
@@ -129,7 +154,8 @@ impl Memory {
             })
             .or_insert_with(|| {
                 let record = Record::lead(new_round, now);
-                Box::new(Entry { record, led_by: request, joined: Vec::new() })
+                let (joined, bytes, has_end) = (Vec::new(), 0, false);
+                Box::new(Entry { record, led_by: request, joined, bytes, has_end })
             });
         let round = entry.record.round();
         let begun = match begin {
@@ -140,7 +166,8 @@ impl Memory {
             Begin::Join => Begun::Join(entry.join()),
             Begin::Lead { unanswered, form } => {
                 entry.led_by = request;
-                state.bound(self.entries_max);
+                state.weigh(call);
+                self.bound(&mut state);
                 drop(state);
                 let memory = Some((Arc::clone(self), call));
                 // Should others end that one while it is claimed here, the next has another number.
@@ -161,13 +188,17 @@ impl Memory {
         }
         entry.tell(&Ended { round, outcome: decided(answer.clone()) });
         state.remember_until(call, now + self.window);
+        self.bound(&mut state);
         true
     }
 
     /// The store has another decision in `round` than the one that was recorded here.
     pub fn correct(&self, call: CallId, round: Round, first: Answer) {
-        if let Some(entry) = self.lock().calls.get_mut(&call) {
+        let mut state = self.lock();
+        if let Some(entry) = state.calls.get_mut(&call) {
             entry.record.correct(round, first);
+            state.weigh(call);
+            self.bound(&mut state);
         }
     }
 
@@ -175,7 +206,8 @@ impl Memory {
     pub fn leave(&self, call: CallId, round: Round) {
         let mut state = self.lock();
         if state.calls.get(&call).is_some_and(|entry| entry.record.decided(round).is_some()) {
-            state.calls.remove(&call);
+            state.remove(call);
+            self.share.set_held(state.bytes);
         }
     }
 
@@ -186,6 +218,7 @@ impl Memory {
         entry.record.learn(ended.round, learned, ends);
         entry.tell(ended);
         state.remember_until(call, ends);
+        self.bound(&mut state);
     }
 
     fn go_on_in(&self, call: CallId, from: Round, to: Round) {
@@ -210,6 +243,7 @@ impl Memory {
         }
         if let Some(end) = entry.record.ends() {
             state.remember_until(call, end);
+            self.bound(&mut state);
         }
     }
 
@@ -241,10 +275,24 @@ impl Memory {
     /// Forgets what is over.
     pub fn forget(&self, now: Instant) {
         let mut state = self.lock();
-        while let Some((tick, call)) = state.ends.pop_passed(now) {
-            state.forget(call, tick);
+        // What ends later was put in again behind this tick.
+        while let Some((_, call)) = state.ends.pop_passed(now) {
+            state.forget(call, Some(now));
         }
         give_back(&mut state.calls);
+        self.share.set_held(state.bytes);
+    }
+
+    /// Forgets those that end first until no more than `entries_max` are left, and until they fit
+    /// into their share.
+    fn bound(&self, state: &mut State) {
+        while state.calls.len() > self.entries_max || state.bytes > self.share.limit() {
+            let Some((_, call)) = state.ends.pop_first() else { break };
+            if state.forget(call, None) {
+                self.share.refuse();
+            }
+        }
+        self.share.set_held(state.bytes);
     }
 
     /// How many calls are remembered, those in flight included.
@@ -264,6 +312,10 @@ impl Memory {
 
 impl Entry {
     fn join(&mut self) -> oneshot::Receiver<Ended> {
+        // Before the list grows, those who went leave it: their number is nobody's to choose.
+        if self.joined.len() == self.joined.capacity() {
+            self.joined.retain(|joined| !joined.is_closed());
+        }
         let (sender, receiver) = oneshot::channel();
         self.joined.push(sender);
         receiver
@@ -271,29 +323,56 @@ impl Entry {
 
     /// Whoever has stopped waiting is not missed.
     fn tell(&mut self, ended: &Ended) {
-        self.joined.drain(..).for_each(|joined| drop(joined.send(ended.clone())));
+        let joined = std::mem::take(&mut self.joined);
+        joined.into_iter().for_each(|joined| drop(joined.send(ended.clone())));
     }
 }
 
 impl State {
     fn remember_until(&mut self, call: CallId, end: Instant) {
-        self.ends.push(end, call);
-    }
-
-    /// Forgets `call` if it still ends with `tick`.
-    fn forget(&mut self, call: CallId, tick: Tick) {
-        let ends = self.calls.get(&call).and_then(|entry| entry.record.ends());
-        if ends.is_some_and(|end| self.ends.tick(end) == tick) {
-            self.calls.remove(&call);
+        self.weigh(call);
+        if let Some(entry) = self.calls.get_mut(&call)
+            && !std::mem::replace(&mut entry.has_end, true)
+        {
+            self.ends.push(end, call);
         }
     }
 
-    /// Forgets those that end first until no more than `entries_max` are left.
-    fn bound(&mut self, entries_max: usize) {
-        while self.calls.len() > entries_max {
-            let Some((tick, call)) = self.ends.pop_first() else { return };
-            self.forget(call, tick);
+    /// Brings up to date what `call` counts for.
+    fn weigh(&mut self, call: CallId) {
+        let Some(entry) = self.calls.get_mut(&call) else { return };
+        let bytes = CALL_BYTES + entry.record.answer_bytes();
+        self.bytes = (self.bytes + bytes).saturating_sub(entry.bytes);
+        entry.bytes = bytes;
+    }
+
+    fn remove(&mut self, call: CallId) {
+        if let Some(entry) = self.calls.remove(&call) {
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
         }
+    }
+
+    /// Forgets `call`, which was taken from the ends, unless it is in flight. One that ends later
+    /// than `now` is put in again; without a `now` it is forgotten before its time. Returns whether
+    /// it is forgotten.
+    fn forget(&mut self, call: CallId, now: Option<Instant>) -> bool {
+        let Some(entry) = self.calls.get_mut(&call) else { return false };
+        entry.has_end = false;
+        let Some(end) = entry.record.ends() else { return false };
+        let first = self.ends.first();
+        let is_over = match now {
+            Some(now) => self.ends.tick(end) < self.ends.tick(now),
+            // Others end before it.
+            None => first.is_none_or(|first| self.ends.tick(end) <= first),
+        };
+        match is_over {
+            true => self.remove(call),
+            false => {
+                entry.has_end = true;
+                self.ends.push(end, call);
+            }
+        }
+        is_over
     }
 }
 
@@ -347,5 +426,49 @@ mod tests {
         memory.forget(now + window + TICK);
         assert!(memory.is_empty());
         assert!(memory.lock().calls.capacity() <= SPARE_MAX);
+    }
+
+    #[test]
+    fn those_who_joined_and_went_are_not_kept_until_the_call_ends() {
+        let memory = Arc::new(Memory::new(Duration::from_secs(45), 100_000));
+        let call = CallId::of(&HashKey::public(), "c", &Object::parse(b"{}").unwrap());
+        let request = SpanRef { trace_id: 1, span_id: 1, flags: 0 };
+        let begin = || memory.begin(call, request, false, clock::now()).0;
+        let Begun::Lead(lead) = begin() else { panic!("the first one leads") };
+        let waits = begin();
+        for _ in 0..10_000 {
+            assert!(matches!(begin(), Begun::Join(_)));
+        }
+        assert!(memory.lock().calls[&call].joined.capacity() <= 8);
+        drop(lead);
+        let Begun::Join(mut ended) = waits else { panic!("it joined") };
+        assert!(ended.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_call_is_forgotten_when_it_ends_however_its_end_has_moved() {
+        let (window, start) = (Duration::from_secs(45), clock::now());
+        let memory = Arc::new(Memory::new(window, 100_000));
+        let call = CallId::of(&HashKey::public(), "c", &Object::parse(b"{}").unwrap());
+        let request = SpanRef { trace_id: 1, span_id: 1, flags: 0 };
+        for seconds in 0..100 {
+            let now = start + Duration::from_secs(seconds);
+            let (Begun::Lead(lead), _) = memory.begin(call, request, false, now) else {
+                panic!("nothing is decided");
+            };
+            drop(lead);
+            memory.forget(now);
+            assert_eq!(memory.len(), 1, "at {seconds} s");
+            let mut state = memory.lock();
+            let ends: Vec<_> = std::iter::from_fn(|| state.ends.pop_first()).collect();
+            assert_eq!(ends.len(), 1, "it stands among the ends once");
+            state.ends.push(start + Duration::from_secs(seconds) + window, call);
+        }
+        let last = start + Duration::from_secs(99);
+        memory.forget(last + window);
+        assert_eq!(memory.len(), 1);
+        memory.forget(last + window + TICK);
+        assert!(memory.is_empty());
+        assert_eq!(memory.lock().bytes, 0);
     }
 }

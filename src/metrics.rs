@@ -23,7 +23,10 @@ pub use self::{
     },
     openmetrics::OPENMETRICS_TYPE,
 };
-use crate::domain::connector::Connector;
+use crate::{
+    budget::Budget,
+    domain::{budget::Part, connector::Connector},
+};
 
 /// Upper bounds in seconds. A round trip on loopback takes less than 1 ms; every line of a
 /// contract (5, 10, 20 s) and of an objective (2.5 s) is a bound of its own.
@@ -49,6 +52,10 @@ pub struct Metrics {
     credentials_loaded: IntGaugeVec,
     certificate_not_after: IntGaugeVec,
     store_operations: IntCounterVec,
+    memory_limit: IntGauge,
+    memory_share: IntGaugeVec,
+    memory_held: IntGaugeVec,
+    memory_refusals: IntCounterVec,
     spans_dropped: IntCounterVec,
     events: IntCounterVec,
     /// 1 while the store that is configured can be used, and where none is.
@@ -136,6 +143,10 @@ impl Metrics {
             log_messages: new.counters("log_messages_total", "Log lines by level", &["level"])?,
             credentials_loaded: new.int_gauges("credentials_loaded_timestamp_seconds", "When secret files of a kind were last taken over", &["kind"])?,
             certificate_not_after: new.int_gauges("tls_certificate_not_after_timestamp_seconds", "When the first certificate of this role ends; only where there is one", &["role"])?,
+            memory_limit: new.int_gauge("memory_limit_bytes", "What the process may take; connections, calls and decisions share what it does not need itself")?,
+            memory_share: new.int_gauges("memory_share_bytes", "The most bytes of a share", &["share"])?,
+            memory_held: new.int_gauges("memory_held_bytes", "Bytes of a share that are held", &["share"])?,
+            memory_refusals: new.counters("memory_refusals_total", "What was refused, closed or forgotten early because its share was full", &["share"])?,
             cache_entries: new.int_gauge("cache_entries", "Entries in the fallback caches of all connectors")?,
             nats_connected: new.int_gauge("nats_connected", "1 while there is a NATS connection")?,
             last_reload_successful: new.int_gauge("config_last_reload_successful", "0 after a changed secret file could not be taken over")?,
@@ -166,6 +177,11 @@ impl Metrics {
             for result in StoreResult::ALL {
                 metrics.store_operations.with_label_values(&[operation.label(), result.label()]);
             }
+        }
+        for part in Part::ALL {
+            metrics.memory_share.with_label_values(&[part.label()]);
+            metrics.memory_held.with_label_values(&[part.label()]);
+            metrics.memory_refusals.with_label_values(&[part.label()]);
         }
         for kind in SECRET_KINDS {
             metrics.credentials_loaded.with_label_values(&[kind]);
@@ -200,6 +216,19 @@ impl Metrics {
     /// The store was asked for something.
     pub fn store_operation(&self, operation: StoreOperation, result: StoreResult) {
         self.store_operations.with_label_values(&[operation.label(), result.label()]).inc();
+    }
+
+    /// Brings up to date what is held of the memory, and what was refused for want of it.
+    pub fn memory(&self, budget: &Budget) {
+        let gauge = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.memory_limit.set(gauge(budget.limit()));
+        for share in budget.shares() {
+            let label = [share.part().label()];
+            self.memory_share.with_label_values(&label).set(gauge(share.limit()));
+            self.memory_held.with_label_values(&label).set(gauge(share.held()));
+            let refusals = self.memory_refusals.with_label_values(&label);
+            refusals.inc_by(share.refusals().saturating_sub(refusals.get()));
+        }
     }
 
     /// So many spans were lost.

@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    budget::Share,
     cache::CacheKeys,
     call::Call,
     clock,
@@ -97,6 +98,12 @@ impl<W: Wire> Pipeline<W> {
         Self { wire, inbox, memory: Arc::new(memory), shared, turns, cut }
     }
 
+    /// The same, with what it takes to make use of late replies within `share`.
+    pub fn within(mut self, share: Arc<Share>) -> Self {
+        self.inbox = self.inbox.within(share);
+        self
+    }
+
     /// Answers one request for a call, within its deadline.
     pub async fn run(&self, call: &Call) -> Answered {
         if let Some(outcome) = call.missing_claim.clone() {
@@ -135,6 +142,7 @@ impl<W: Wire> Pipeline<W> {
     /// body was slow can be older than the one that it joins.
     async fn join(&self, call: &Call, leader: oneshot::Receiver<Ended>) -> Result<Ended, Reason> {
         call.found(CallResult::Joined);
+        call.joined();
         match self.until(call.deadline().instant(), leader).await {
             Some(Ok(ended)) => Ok(ended),
             // The leading request panicked.

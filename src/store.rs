@@ -16,8 +16,10 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 use self::owners::Owners;
 use crate::{
+    budget::Share,
     clock,
     domain::{
+        budget::Part,
         call_id::CallId,
         claiming::{Claimed, Claiming, Pauses, Step},
         deadline::Deadline,
@@ -49,6 +51,9 @@ const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
 /// comes back, those that wait must not keep it down.
 const BACKLOG_MAX: u32 = 4_096;
 const BACKLOG_AT_WORK_MAX: usize = 32;
+
+/// What a write takes while it waits, besides the answer in it.
+const WRITE_BYTES: usize = 1024;
 
 /// What counts once the end of a call is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +101,8 @@ struct Inner<S> {
     metrics: Metrics,
     backlog: Arc<Semaphore>,
     at_work: Semaphore,
+    /// The memory for what waits.
+    room: Arc<Share>,
     /// Writes behind answers outlive the thread that served the call.
     runtime: Handle,
 }
@@ -127,8 +134,17 @@ impl<S: Store> SharedCalls<S> {
             metrics,
             backlog: Arc::new(Semaphore::new(BACKLOG_MAX as usize)),
             at_work: Semaphore::new(BACKLOG_AT_WORK_MAX),
+            room: Share::unbounded(Part::Behind),
             runtime: Handle::current(),
         }))
+    }
+
+    /// The same, with what waits behind answers within `room`. Before there is a clone of it.
+    pub fn within(mut self, room: Arc<Share>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.room = room;
+        }
+        self
     }
 
     /// Whether the store is worth asking.
@@ -280,7 +296,8 @@ impl<S: Store> SharedCalls<S> {
         let inner = Arc::clone(&self.0);
         // Until it is written, others are to know that its owner lives.
         let lease = self.lease(settling.revision, clock::now());
-        self.behind(StoreOperation::Record, async move {
+        let bytes = WRITE_BYTES + settling.end.bytes();
+        self.behind(StoreOperation::Record, bytes, async move {
             let _lease = lease;
             let settled = async {
                 let mut pause = RETRY_PAUSE_MIN;
@@ -317,7 +334,7 @@ impl<S: Store> SharedCalls<S> {
     /// The answer decided in `round` was delivered, or was not.
     pub fn mark(&self, call: CallId, round: Round, delivery: Delivery) {
         let inner = Arc::clone(&self.0);
-        self.behind(StoreOperation::Deliver, async move {
+        self.behind(StoreOperation::Deliver, WRITE_BYTES, async move {
             let marked = async {
                 let mut pauses = Pauses::default();
                 loop {
@@ -358,8 +375,15 @@ impl<S: Store> SharedCalls<S> {
     }
 
     /// Does something behind an answer. Where too much of it is going on, it is not done.
-    fn behind(&self, operation: StoreOperation, work: impl Future<Output = ()> + Send + 'static) {
-        let Ok(place) = Arc::clone(&self.0.backlog).try_acquire_owned() else {
+    fn behind(
+        &self,
+        operation: StoreOperation,
+        bytes: usize,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let place = Arc::clone(&self.0.backlog).try_acquire_owned().ok();
+        let Some(place) = place.and_then(|place| Some((place, self.0.room.try_hold(bytes)?)))
+        else {
             self.0.metrics.store_operation(operation, StoreResult::Dropped);
             return;
         };

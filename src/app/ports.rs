@@ -7,19 +7,20 @@ use http::{Request, header::CONNECTION};
 use tower_service::Service;
 
 use crate::{
+    budget::{Crowd, Order, Share},
     clock,
     config::Config,
+    domain::budget::Part,
     http::{
         arriving::Arriving,
         connection::Progress,
-        crowd::Crowd,
         form,
         listener::{self, Terms},
         peer::Peer,
         refusal::Refusal,
     },
     lifecycle,
-    metrics::Metrics,
+    metrics::{Metrics, Rejection},
 };
 
 /// The most connections to each of these ports; for one more, the one that was used longest ago is
@@ -50,8 +51,10 @@ pub(super) fn serve(
     metrics: &Metrics,
 ) -> impl Future<Output = ()> + Send + 'static {
     let within = config.read_timeout;
-    let crowd = Some(Crowd::new(CONNECTIONS_MAX));
-    let terms = Terms { crowd, ..Terms::plain(within, usize::MAX) };
+    let room = CONNECTIONS_MAX * listener::connection_bytes(false);
+    let crowd = Crowd::new(Share::new(Part::Connections, room), Order::Use);
+    let leaves_as = Rejection::GaveWay;
+    let terms = Terms { crowd, leaves_as, ..Terms::plain(within, usize::MAX) };
     let (metrics, counts) = (metrics.clone(), metrics.clone());
     // Probes are answered to the very end.
     let (never, stopping) = lifecycle::new();

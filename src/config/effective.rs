@@ -66,6 +66,9 @@ fn value(config: &Config) -> Value {
     if let Some(address) = config.playground_listen {
         root.insert("playground_listen".to_owned(), address.to_string().into());
     }
+    if let Some(limit) = config.memory_limit {
+        root.insert("memory_limit".to_owned(), write_size(limit).into());
+    }
     if let Some(events) = &config.events {
         let events = json!({"subject": events.subject.as_str(), "claims": events.claims});
         root.insert("events".to_owned(), events);

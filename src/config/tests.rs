@@ -22,6 +22,7 @@ fn what_is_left_out_has_the_documented_value() {
     assert_eq!(config.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(config.admin_listen.to_string(), "0.0.0.0:9090");
     assert_eq!((config.max_body, config.max_connections), (65_536, 4_096));
+    assert_eq!(config.memory_limit, None, "the control group's");
     let seconds =
         [config.read_timeout, config.drain_delay, config.shutdown_grace].map(|d| d.as_secs());
     assert_eq!(seconds, [5, 5, 25]);
@@ -145,6 +146,7 @@ fn the_effective_configuration_reads_back_as_itself() {
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
 playground_listen: "[::1]:8081"
+memory_limit: 64MiB
 log: {level: debug, format: text}
 nats: {servers: [nats://a:4222, nats://b:4222], user: bridge, password_file: /secrets/nats, tls: {ca_file: /nats/ca, cert_file: /nats/crt, key_file: /nats/key}}
 traces: {trust_incoming: true}
@@ -220,6 +222,7 @@ connectors:
 #[test]
 fn what_would_only_fail_later_is_a_fault_now() {
     for (row, fault) in [
+        ("memory_limit: 23MiB", "memory_limit: 23MiB is outside 24MiB to 1048576MiB"),
         ("nats: {servers: []}", "nats.servers: must name at least one server"),
         ("admin_listen: 0.0.0.0:8080", "admin_listen: is the same address as listen"),
         (

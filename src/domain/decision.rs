@@ -24,6 +24,16 @@ impl Decision {
             Decision::ValidationError(_) => Action::ValidationError,
         }
     }
+
+    /// The bytes that it takes: claims that are pushed one by one may have twice the room.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Decision::Continue(claims) => claims.members.capacity(),
+            Decision::ShowBlockPage(message) | Decision::ValidationError(message) => {
+                message.as_str().len()
+            }
+        }
+    }
 }
 
 /// The kind of a decision. Without regard to case, the names are those of the callers' contract.

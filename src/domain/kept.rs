@@ -32,6 +32,16 @@ pub enum Keep {
     Leave,
 }
 
+impl Keep {
+    /// The bytes of what is kept.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Keep::Replace(kept) => kept.bytes(),
+            Keep::Drop | Keep::Leave => 0,
+        }
+    }
+}
+
 /// What becomes of `decision` in the cache: under the same call, and under the same values.
 ///
 /// A ValidationError speaks of one form: it overtakes what was decided about that form, not what
@@ -56,6 +66,11 @@ pub fn keep(
 }
 
 impl KeptDecision {
+    /// The bytes of what was decided.
+    pub fn bytes(&self) -> usize {
+        self.decision.bytes()
+    }
+
     /// Whether it may still be used at `now`.
     pub fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.kept_at) < self.age_max

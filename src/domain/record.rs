@@ -103,6 +103,14 @@ impl Record {
         }
     }
 
+    /// The bytes of the answer that it holds.
+    pub fn answer_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Decided(decided) => decided.answer.body.len(),
+            Phase::InFlight { .. } | Phase::Undecided { .. } => 0,
+        }
+    }
+
     /// A request for the call. `new_round` is used where it has to be decided anew. Where the call
     /// is shared with other replicas, only they all know whether a ValidationError was delivered
     /// or replayed: the request leads, and asks the store.

@@ -21,6 +21,16 @@ pub enum End {
     Released,
 }
 
+impl End {
+    /// The bytes of the answer in it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            End::Decided(answer, _) | End::FellBack(Outcome { answer, .. }) => answer.body.len(),
+            End::Released => 0,
+        }
+    }
+}
+
 /// The end of a call that is to be written.
 #[derive(Clone, Debug)]
 pub struct Settling {

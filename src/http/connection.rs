@@ -19,7 +19,12 @@ use super::{
     arriving::Rest,
     head::{HeadFault, HeadScan},
 };
-use crate::{clock, memory::Receipt, stalls::Pulse};
+use crate::{
+    budget::{Guest, Hold},
+    clock,
+    memory::Receipt,
+    stalls::Pulse,
+};
 
 /// How far the current exchange of a connection has come.
 #[derive(Default)]
@@ -27,6 +32,8 @@ pub struct Progress {
     exchange: Mutex<Exchange>,
     /// Of the thread that reads, where stalls count.
     pulse: Option<Arc<Pulse>>,
+    /// What the connection holds of the memory for connections, where that is counted.
+    guest: Option<Arc<Guest>>,
 }
 
 #[derive(Default)]
@@ -43,11 +50,29 @@ struct Exchange {
     rest: Option<Rest>,
     receipt: Option<Receipt>,
     answers: u64,
+    /// How much there is of a head that has not ended.
+    head_bytes: usize,
+    /// Whether more room was taken for one.
+    has_grown: bool,
 }
 
+/// A head up to this size fits into what every connection holds. For a longer one the HTTP library
+/// takes more room, and keeps it.
+const SHORT_HEAD_BYTES: usize = 6 * 1024;
+const LONG_HEAD_BYTES: usize = 12 * 1024;
+
 impl Progress {
-    pub(super) fn new(pulse: Option<Arc<Pulse>>) -> Self {
-        Self { exchange: Mutex::default(), pulse }
+    /// That of a connection that holds memory as `guest`, on a thread with that pulse.
+    pub(super) fn new(pulse: Option<Arc<Pulse>>, guest: Arc<Guest>) -> Self {
+        Self { exchange: Mutex::default(), pulse, guest: Some(guest) }
+    }
+
+    /// A whole request came, with right credentials: whoever is at the other end is no stranger, and
+    /// need not make room for others.
+    pub(super) fn is_from_a_caller(&self) {
+        if let Some(guest) = &self.guest {
+            guest.finish();
+        }
     }
 
     /// When the first byte of the current request came.
@@ -103,7 +128,8 @@ impl Progress {
         self.pulse.as_ref().map_or(now, |pulse| pulse.arrival(now))
     }
 
-    fn read(&self, bytes: &[u8]) -> Result<(), HeadFault> {
+    /// Fails where what came is no head that may be read on, or there is no room for it.
+    fn read(&self, bytes: &[u8]) -> io::Result<()> {
         let mut exchange = self.lock();
         if exchange.fault.is_none() {
             exchange.fault = exchange.head.look_at(bytes).err();
@@ -115,7 +141,21 @@ impl Progress {
         if requests > answers + 1 {
             exchange.next_arrived.get_or_insert_with(|| self.now());
         }
-        exchange.fault.map_or(Ok(()), Err)
+        let head = if exchange.head.is_in_head() { exchange.head_bytes + bytes.len() } else { 0 };
+        exchange.head_bytes = head;
+        if exchange.fault.is_some() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if head <= SHORT_HEAD_BYTES || std::mem::replace(&mut exchange.has_grown, true) {
+            return Ok(());
+        }
+        drop(exchange);
+        match &self.guest {
+            Some(guest) if !guest.grow_by(LONG_HEAD_BYTES) => {
+                Err(io::ErrorKind::OutOfMemory.into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn hand_over(&self, receipt: Option<Receipt>) {
@@ -155,6 +195,12 @@ impl AnswerBody {
     pub(super) fn new(bytes: Bytes, receipt: Option<Receipt>, progress: &Arc<Progress>) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         Self { bytes, receipt, progress: Some(Arc::clone(progress)) }
+    }
+
+    /// Counted by `hold` until the last byte is with the socket.
+    pub(super) fn counted(mut self, hold: Hold) -> Self {
+        self.bytes = self.bytes.take().map(|bytes| hold.bind(bytes));
+        self
     }
 }
 
@@ -250,9 +296,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         match buffer.filled().get(before..) {
-            Some(new) if !new.is_empty() => Poll::Ready(
-                self.progress.read(new).map_err(|_| io::Error::from(io::ErrorKind::InvalidData)),
-            ),
+            Some(new) if !new.is_empty() => Poll::Ready(self.progress.read(new)),
             Some(_) | None => Poll::Ready(Ok(())),
         }
     }

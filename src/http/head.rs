@@ -109,6 +109,15 @@ impl HeadScan {
         self.part == Part::Request && self.text_bytes() == 0
     }
 
+    /// Whether a head has begun that has not ended.
+    pub(super) fn is_in_head(&self) -> bool {
+        match self.part {
+            Part::Request => self.text_bytes() > 0,
+            Part::Header => true,
+            Part::Body(_) | Part::ChunkSize | Part::Chunk(_) | Part::Trailer | Part::Lost => false,
+        }
+    }
+
     /// Whether a request that comes next could not be looked at.
     pub(super) fn is_lost(&self) -> bool {
         self.part == Part::Lost

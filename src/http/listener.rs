@@ -19,20 +19,21 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 
 use super::{
     arriving::{Arriving, REST_BYTES_MAX, read_at_once},
     connection::{Progress, Tracked, WRITE_TIMEOUT},
-    crowd::{Crowd, Seat},
     handshakes::Handshakes,
     peer::Peer,
     refusal::Refusal,
 };
 use crate::{
+    budget::{Crowd, Guest, Order, Share},
     clock,
+    domain::budget::Part,
     lifecycle::{Phase, Stopping},
     metrics::{Metrics, Rejection},
     secrets::Live,
@@ -62,12 +63,14 @@ pub struct Terms {
     pub max_connections: usize,
     /// The connections that there are.
     pub connections: Arc<AtomicUsize>,
+    /// The memory that they hold.
+    pub crowd: Arc<Crowd>,
+    /// As what it counts that a connection has to leave for another one.
+    pub leaves_as: Rejection,
     /// How hands are shaken with clients, where they have to speak TLS.
     pub tls: Option<Arc<Tls>>,
     /// Tells of stalls of the thread that serves, where that is its work.
     pub pulse: Option<Arc<Pulse>>,
-    /// Where a connection gives way to the next one rather than being refused.
-    pub crowd: Option<Arc<Crowd>>,
 }
 
 /// How hands are shaken.
@@ -87,18 +90,44 @@ impl Terms {
             read_timeout,
             max_connections,
             connections: Arc::default(),
+            crowd: Crowd::new(Share::unbounded(Part::Connections), Order::Arrival),
+            leaves_as: Rejection::Connections,
             tls: None,
             pulse: None,
-            crowd: None,
         }
     }
 }
 
-/// Binds a listener that several threads can accept from.
+/// What a connection takes that has sent something, measured: its task, the buffers of the HTTP
+/// library, and what the kernel has of it.
+const CONNECTION_BYTES: usize = 32 * 1024;
+const TLS_CONNECTION_BYTES: usize = 40 * 1024;
+
+/// What an unfinished handshake may take besides: what is read of it before it is over, in a buffer
+/// that doubles as it grows.
+const HANDSHAKE_BYTES: usize = 32 * 1024;
+
+/// What a connection takes, with or without TLS.
+pub fn connection_bytes(has_tls: bool) -> usize {
+    if has_tls { TLS_CONNECTION_BYTES } else { CONNECTION_BYTES }
+}
+
+/// What the kernel keeps of a connection's bytes that nobody has read; it takes twice of it, for what
+/// it notes of them. Control groups count that too, and nobody else does. A body of 64 KiB then takes
+/// three round trips instead of two.
+const RECEIVE_BYTES: u32 = 32 * 1024;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Binds a listener that several threads can accept from. Within a runtime.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Accepted sockets have it from the listener.
+    socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// Answers connections until told to close, and then those that are open.
@@ -121,34 +150,26 @@ where
         beating.spawn(pulse.beat(metrics.clone()));
     }
     let take = |tasks: &mut JoinSet<()>, stream, address: SocketAddr| {
-        let Some(place) = Place::take(&terms) else {
+        let Some((place, guest)) = admit(&terms) else {
             metrics.rejected(Rejection::Connections);
             return;
         };
-        let seat = terms.crowd.as_ref().map(|crowd| {
-            let (seat, gone) = crowd.enter();
-            (0..gone).for_each(|_| metrics.rejected(Rejection::GaveWay));
-            seat
-        });
+        let guest = Arc::new(guest);
         let (terms, metrics, stopping) = (terms.clone(), metrics.clone(), stopping.clone());
         let service = service.clone();
         tasks.spawn(async move {
             // Without this, the second segment of an answer would wait for the first to be
             // acknowledged.
             drop(TcpStream::set_nodelay(&stream, true));
-            match &terms.tls {
-                None => {
-                    let peer = Arc::new(Peer::new(address, Vec::new()));
-                    connection(stream, peer, &terms, metrics, stopping, seat, service).await;
-                }
-                Some(tls) => match shake_hands(stream, address, tls, &terms, &stopping).await {
-                    Some(Ok((stream, peer))) => {
-                        let peer = Arc::new(peer);
-                        connection(stream, peer, &terms, metrics, stopping, seat, service).await;
-                    }
-                    Some(Err(rejection)) => metrics.rejected(rejection),
-                    None => {}
-                },
+            let counts = metrics.clone();
+            let served = serve_one(stream, address, &guest, &terms, metrics, stopping, service);
+            tokio::select! {
+                biased;
+                () = served => {}
+                () = guest.dismissed() => {}
+            }
+            if guest.has_to_leave() {
+                counts.rejected(terms.leaves_as);
             }
             drop(place);
         });
@@ -188,10 +209,39 @@ where
     Ok(())
 }
 
+/// Everything on one connection, from the handshake to the end.
+async fn serve_one<S, F, B>(
+    stream: TcpStream,
+    address: SocketAddr,
+    guest: &Arc<Guest>,
+    terms: &Terms,
+    metrics: Metrics,
+    stopping: Stopping,
+    service: S,
+) where
+    S: Fn(Request<Arriving>, Arc<Progress>, Arc<Peer>) -> F + Send + Sync,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Some(tls) = &terms.tls else {
+        let peer = Arc::new(Peer::new(address, Vec::new()));
+        return connection(stream, peer, guest, terms, metrics, stopping, service).await;
+    };
+    match shake_hands(stream, address, guest, tls, terms, &stopping).await {
+        Some(Ok((stream, peer))) => {
+            connection(stream, Arc::new(peer), guest, terms, metrics, stopping, service).await;
+        }
+        Some(Err(rejection)) => metrics.rejected(rejection),
+        None => {}
+    }
+}
+
 /// Nothing where the client went without a word.
 async fn shake_hands(
     stream: TcpStream,
     address: SocketAddr,
+    guest: &Arc<Guest>,
     tls: &Tls,
     terms: &Terms,
     stopping: &Stopping,
@@ -200,8 +250,14 @@ async fn shake_hands(
         // Who keeps silent takes no turn.
         stream.readable().await.ok()?;
         let (shown, authorities) = (tls.shown.get(), tls.authorities.clone());
+        let guest = Arc::clone(guest);
         let work = async move {
+            // Only now: until its turn comes, nothing of it is read.
+            if !guest.grow_by(HANDSHAKE_BYTES) {
+                return Err(Unshaken::Left);
+            }
             let (stream, chain) = shown.accept(stream).await?;
+            guest.resize(TLS_CONNECTION_BYTES);
             let peer = Peer::new(address, chain);
             if let Some(authorities) = authorities {
                 peer.judge_ahead(authorities.get(), clock::wall());
@@ -229,10 +285,10 @@ async fn shake_hands(
 async fn connection<C, S, F, B>(
     stream: C,
     peer: Arc<Peer>,
+    guest: &Arc<Guest>,
     terms: &Terms,
     metrics: Metrics,
     stopping: Stopping,
-    seat: Option<Seat>,
     service: S,
 ) where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -241,10 +297,10 @@ async fn connection<C, S, F, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let progress = Arc::new(Progress::new(terms.pulse.clone()));
+    let progress = Arc::new(Progress::new(terms.pulse.clone(), Arc::clone(guest)));
     let tracked = TokioIo::new(Tracked::new(stream, Arc::clone(&progress)));
     let service = service_fn(|request: Request<Incoming>| {
-        seat.iter().for_each(Seat::is_used);
+        guest.is_used();
         let version = request.version();
         let request = Arriving::watch(request, &progress);
         let response = service(request, Arc::clone(&progress), Arc::clone(&peer));
@@ -271,7 +327,6 @@ async fn connection<C, S, F, B>(
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
-        () = gives_way(seat.as_ref()) => return,
     };
     let fault = progress.fault();
     match (&ended, fault) {
@@ -304,13 +359,6 @@ async fn is_last(progress: &Progress, stopping: &Stopping) -> bool {
         Some(rest) => read_at_once(rest).await,
     };
     !is_read || progress.is_lost() || stopping.phase() != Phase::Running
-}
-
-async fn gives_way(seat: Option<&Seat>) {
-    match seat {
-        Some(seat) => seat.gives_way().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The request of a connection that was accepted at the last moment may still be on its way.
@@ -363,6 +411,18 @@ async fn read_rest(stream: &mut (impl AsyncRead + Unpin)) {
     drop(tokio::time::timeout(REST_TIMEOUT, read).await);
 }
 
+/// A place for one more connection, and the memory that it holds. Where all are taken, the oldest of
+/// those who have not shown that they may call has to leave.
+fn admit(terms: &Terms) -> Option<(Place, Guest)> {
+    let place = match Place::take(terms) {
+        Some(place) => place,
+        None if terms.crowd.dismiss_oldest() => Place::add(terms),
+        None => return None,
+    };
+    let guest = terms.crowd.enter(connection_bytes(terms.tls.is_some()))?;
+    Some((place, guest))
+}
+
 /// A place among the open connections; given back when dropped.
 struct Place(Arc<AtomicUsize>);
 
@@ -371,6 +431,12 @@ impl Place {
         let taken = |taken: usize| (taken < terms.max_connections).then_some(taken + 1);
         terms.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
         Some(Self(Arc::clone(&terms.connections)))
+    }
+
+    /// One more than there are, until who was dismissed has gone.
+    fn add(terms: &Terms) -> Self {
+        terms.connections.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&terms.connections))
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Refusal {
     BrokenBody,
     /// The body did not come in time.
     BodyTimeout,
+    /// The body did not come as a whole before the room for it was needed for others.
+    NoRoom,
     /// The body is not an object that is read.
     Json(JsonFault),
 }
@@ -59,6 +61,7 @@ impl Refusal {
             Refusal::TooLarge => problem(413, "too_large", "The body is too large"),
             Refusal::BrokenBody => problem(400, "broken_body", "Bad request"),
             Refusal::BodyTimeout => problem(408, "body_timeout", "The body did not come in time"),
+            Refusal::NoRoom => problem(408, "no_room", "The body did not come soon enough"),
             Refusal::Json(JsonFault::NotJson) => problem(422, "not_json", "The body is not JSON"),
             Refusal::Json(JsonFault::NotObject) => {
                 problem(422, "not_an_object", "The body is not a JSON object")
@@ -102,7 +105,8 @@ impl Refusal {
             | Refusal::TargetTooLong
             | Refusal::TooLarge
             | Refusal::BrokenBody
-            | Refusal::BodyTimeout => true,
+            | Refusal::BodyTimeout
+            | Refusal::NoRoom => true,
             Refusal::UnknownPath
             | Refusal::Method
             | Refusal::Credentials(_)
@@ -130,7 +134,7 @@ impl Refusal {
             Refusal::Credentials(_) => None,
             Refusal::MediaType => Some(Rejection::MediaType),
             Refusal::TooLarge => Some(Rejection::TooLarge),
-            Refusal::BodyTimeout => Some(Rejection::Timeout),
+            Refusal::BodyTimeout | Refusal::NoRoom => Some(Rejection::Timeout),
             Refusal::Json(_) => Some(Rejection::BadJson),
         }
     }

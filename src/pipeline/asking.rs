@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::future::OptionFuture;
 use tokio::sync::oneshot;
 
@@ -34,10 +35,12 @@ use crate::{
 impl<W: Wire> Pipeline<W> {
     /// Has the call decided here, for all who asked.
     pub(super) async fn decide(&self, call: &Call, lead: &mut Lead) -> Outcome {
-        let reason = match (call.lane.take_place(), call.lane.pass_breaker(clock::now())) {
+        let body = call.body();
+        let place = body.and_then(|body| Some((call.lane.take_place()?, body)));
+        let reason = match (place, call.lane.pass_breaker(clock::now())) {
             (None, _) => Reason::Overload,
             (Some(_), None) => Reason::BreakerOpen,
-            (Some(_place), Some(passage)) => match self.ask(call, lead).await {
+            (Some((_place, body)), Some(passage)) => match self.ask(call, lead, &body).await {
                 Ok(outcome) => {
                     // Another replica's fallback says nothing about the workers.
                     let is_decided = outcome.reason.is_none();
@@ -65,7 +68,12 @@ impl<W: Wire> Pipeline<W> {
     }
 
     /// Asks the workers, until one has decided or the rules say to give up.
-    async fn ask(&self, call: &Call, lead: &mut Lead) -> Result<Outcome, (Reason, Heard)> {
+    async fn ask(
+        &self,
+        call: &Call,
+        lead: &mut Lead,
+        body: &Bytes,
+    ) -> Result<Outcome, (Reason, Heard)> {
         let patience = call.lane.connector.patience;
         let mut sending = Sending::new(call.arrived, call.deadline(), patience);
         loop {
@@ -91,7 +99,7 @@ impl<W: Wire> Pipeline<W> {
                         return Ok(elsewhere);
                     }
                 }
-                Next::Send => match self.send(call, lead, sending.may_resend()).await {
+                Next::Send => match self.send(call, lead, body, sending.may_resend()).await {
                     // Whatever came of it, a worker has answered.
                     Ok(outcome) => return outcome.map_err(|reason| (reason, Heard::Answer)),
                     Err(miss) => sending.missed(miss, clock::now()),
@@ -124,6 +132,7 @@ impl<W: Wire> Pipeline<W> {
         &self,
         call: &Call,
         lead: &mut Lead,
+        body: &Bytes,
         may_resend: bool,
     ) -> Result<Result<Outcome, Reason>, Miss> {
         let deadline = call.deadline().cut_to(self.cut());
@@ -141,14 +150,14 @@ impl<W: Wire> Pipeline<W> {
             },
         });
         let connector = &call.lane.connector;
-        let span = call.span.message(connector, call.id, lead.attempt(), call.body.len());
+        let span = call.span.message(connector, call.id, lead.attempt(), body.len());
         let message = Message {
             connector,
             call_id: call.id,
             attempt: lead.attempt(),
             deadline: deadline.instant(),
             trace: span.context(),
-            body: call.body.clone(),
+            body: body.clone(),
         };
         call.notes.sending(&message);
         let sent_at = match self.hand_over(lead, token, message).await {

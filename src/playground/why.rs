@@ -39,6 +39,9 @@ fn refused(code: &str) -> &'static str {
         "body_timeout" => {
             "The body did not come within read_timeout, or by the deadline. Nothing reached NATS."
         }
+        "no_room" => {
+            "The body had not come as a whole when others needed its room. Nothing reached NATS."
+        }
         _ => "The bridge turned the request away before it became a call. Nothing reached NATS.",
     }
 }

@@ -9,6 +9,7 @@
 
 mod administration;
 mod audit;
+mod budget;
 mod catalogue;
 mod commands;
 mod dashboards;

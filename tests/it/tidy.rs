@@ -14,11 +14,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("room", &[]),
     ("ends", &["clock"]),
     ("config", &["domain"]),
+    ("budget", &["domain"]),
     ("cache", &["domain"]),
-    ("inbox", &["clock", "domain", "ends", "room"]),
+    ("inbox", &["budget", "clock", "domain", "ends", "room"]),
     ("turns", &[]),
-    ("memory", &["clock", "domain", "ends", "random", "room"]),
-    ("metrics", &["cache", "domain"]),
+    ("memory", &["budget", "clock", "domain", "ends", "random", "room"]),
+    ("metrics", &["budget", "cache", "domain"]),
     ("tls", &["domain"]),
     ("client", &["tls"]),
     ("caller", &["client", "clock", "domain", "tls"]),
@@ -29,15 +30,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("traces", &["client", "clock", "config", "domain", "metrics", "random", "secrets", "tls"]),
     ("wire", &["clock", "domain", "inbox", "metrics"]),
     ("journal", &["clock", "domain", "metrics", "wire"]),
-    ("store", &["clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
-    ("lane", &["cache", "clock", "domain", "metrics"]),
+    ("store", &["budget", "clock", "domain", "memory", "metrics", "random", "secrets", "wire"]),
+    ("lane", &["budget", "cache", "clock", "domain", "metrics"]),
     ("call", &["cache", "domain", "journal", "lane", "metrics", "traces"]),
-    ("events", &["call", "clock", "domain", "metrics", "random", "wire"]),
+    ("events", &["budget", "call", "clock", "domain", "metrics", "random", "wire"]),
     (
         "pipeline",
         &[
-            "cache", "call", "clock", "domain", "inbox", "journal", "lane", "memory", "metrics",
-            "store", "traces", "turns", "wire",
+            "budget", "cache", "call", "clock", "domain", "inbox", "journal", "lane", "memory",
+            "metrics", "store", "traces", "turns", "wire",
         ],
     ),
     (
@@ -50,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "budget",
             "call",
             "clock",
             "domain",
@@ -69,6 +71,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "budget",
             "clock",
             "config",
             "lane",
@@ -92,9 +95,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin",
+            "budget",
             "call",
             "clock",
             "config",
+            "domain",
             "events",
             "http",
             "journal",
@@ -109,6 +114,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "secrets",
             "stalls",
             "store",
+            "tls",
             "traces",
         ],
     ),

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use connector_bridge::{
-    call::Call,
+    call::{Call, Posted},
     clock,
     domain::{
         call_id::{CallId, HashKey},
@@ -272,7 +272,8 @@ impl Process {
         let keys = Arc::clone(&setting.secrets.seal_keys);
         let shared = SharedCalls::new(Arc::clone(&line), window, keys, setting.metrics.clone());
         let pipeline = Arc::new(Pipeline::new(Arc::clone(&line), memory, Some(shared)));
-        let lane = Arc::new(Lane::new(setting.connector().clone(), &setting.metrics, None));
+        let lane =
+            Arc::new(Lane::new(setting.connector().clone(), &setting.metrics, usize::MAX, None));
         let (keeper, reader) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
         let (keepers_gate, readers_gate) = (Arc::clone(&gate), Arc::clone(&gate));
         let keep = tokio::spawn(async move { keepers_gate.hold(keeper.keep()).await });
@@ -311,7 +312,7 @@ impl Process {
                 let call = Call::read(
                     lane,
                     clock::now(),
-                    body,
+                    Posted { body, is_kept: true, tells_body: false },
                     &HashKey::public(),
                     span,
                     Notes::default(),

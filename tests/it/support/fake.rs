@@ -14,10 +14,12 @@ use std::{
 use bytes::Bytes;
 use connector_bridge::{
     app::certificate_rules,
+    budget::Budget,
     call::Watcher,
     clock,
     config::{CallStore, Config},
     domain::{
+        budget::{Caches, Part},
         call_id::CallId,
         connector::Subject,
         reply::{CacheControl, Reply, ServiceError},
@@ -25,7 +27,7 @@ use connector_bridge::{
         shared::{Owner, Revision, UnixMicros},
     },
     events::Events,
-    http::{Endpoint, Front, connection::Progress, peer::Peer},
+    http::{Endpoint, Front, Room, connection::Progress, peer::Peer},
     inbox::{Arrival, Token},
     journal::Journal,
     lane::{Lane, refresh_gauges},
@@ -178,7 +180,8 @@ impl Wire for ScriptedWire {
             call_id: message.call_id.to_string(),
             attempt: message.attempt,
             time_left: message.deadline.saturating_duration_since(clock::now()),
-            body: message.body,
+            // A copy: what is kept of the body itself counts.
+            body: Bytes::copy_from_slice(&message.body),
         });
         let worker = {
             let mut script = self.script.lock().unwrap();
@@ -230,6 +233,7 @@ pub(crate) struct Bridge {
     pub(crate) front: Arc<Front<ScriptedWire>>,
     pub(crate) metrics: Metrics,
     pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) budget: Budget,
     /// Where the configuration has `events`.
     pub(crate) events: Option<Events<ScriptedWire>>,
 }
@@ -298,7 +302,9 @@ impl Bridge {
         };
         let wire = Arc::new(wire);
         let window = config.calls.replay_window;
-        let memory = Memory::new(window, config.calls.max_entries);
+        let budget = Budget::new(config.memory_limit.unwrap_or(usize::MAX), Caches::Some);
+        let memory =
+            Memory::new(window, config.calls.max_entries).within(budget.share(Part::Remembered));
         let shared = (config.calls.store == CallStore::Jetstream).then(|| {
             let keys = Arc::clone(&secrets.seal_keys);
             SharedCalls::new(Arc::clone(&wire), window, keys, metrics.clone())
@@ -306,7 +312,8 @@ impl Bridge {
         let events = config.events.clone().map(|rules| {
             Events::new(Arc::clone(&wire), rules, "pod-1".to_owned(), metrics.clone())
         });
-        let pipeline = Arc::new(Pipeline::new(wire, memory, shared));
+        let pipeline = Pipeline::new(wire, memory, shared).within(budget.share(Part::Late));
+        let pipeline = Arc::new(pipeline);
         let keeper = Arc::clone(&pipeline);
         tokio::spawn(async move { keeper.keep().await });
         let reader = Arc::clone(&pipeline);
@@ -317,7 +324,10 @@ impl Bridge {
         });
         let connectors = config.connectors.iter();
         let lanes: Vec<_> = connectors
-            .map(|settings| Arc::new(Lane::new(settings.connector.clone(), &metrics, None)))
+            .map(|settings| {
+                let cache_bytes = budget.share(Part::Cached).limit();
+                Arc::new(Lane::new(settings.connector.clone(), &metrics, cache_bytes, None))
+            })
             .collect();
         let endpoints = lanes.iter().zip(&secrets.auth).map(|(lane, (_, auth))| {
             let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
@@ -331,13 +341,15 @@ impl Bridge {
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
+            room: Room::of(&budget),
+            tells_bodies: config.events.as_ref().is_some_and(|rules| !rules.claims.is_empty()),
             read_timeout: config.read_timeout,
             scheme: "http",
             traces: Traces::new(None, Callers::AreLinked),
             watchers: events.clone().map(watcher).into_iter().collect(),
             journal: Journal::default(),
         };
-        Self { front: Arc::new(front), metrics, lanes, events }
+        Self { front: Arc::new(front), metrics, lanes, budget, events }
     }
 
     /// Posts claims to the connector `c` and hears the answer, which is thereby delivered.
@@ -441,7 +453,7 @@ impl Bridge {
 
     /// The value of a metric's series, written as in the text format without the prefix.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        refresh_gauges(&self.lanes, &self.metrics);
+        refresh_gauges(&self.lanes, &self.budget, &self.metrics);
         let text = self.metrics.text().unwrap();
         let line = text.lines().find_map(|line| {
             line.strip_prefix("connector_bridge_")?.strip_prefix(series)?.strip_prefix(' ')
