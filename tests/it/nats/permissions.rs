@@ -181,28 +181,33 @@ async fn ask(client: &Client, verb: &str, what: &str, payload: &Value) -> Value 
     reply
 }
 
+/// Changes a stream.
+async fn change(client: &async_nats::Client, stream: &str, change: impl Fn(&mut Config)) {
+    let config = ask(client, "STREAM.INFO", stream, &json!({})).await["config"].take();
+    let mut config = serde_json::from_value(config).unwrap();
+    change(&mut config);
+    ask(client, "STREAM.UPDATE", stream, &serde_json::to_value(config).unwrap()).await;
+}
+
 #[tokio::test]
 async fn each_of_these_rights_is_used() {
     let server = server(&permissions()).await;
     let a = replica(&server).await;
     let consumer = format!("$JS.API.CONSUMER.CREATE.{DECISIONS}.");
     let consumer = until_published(&server, &consumer).await;
-    // Somebody changes the streams, so that they are not fit, and nothing fits into one of them.
+    // Somebody changes the streams, so that they are not fit.
     let somebody = client(&server, "bridge").await;
-    for (stream, max_message_size) in [(CALLS, 131_072), (DECISIONS, 10)] {
-        let config = ask(&somebody, "STREAM.INFO", stream, &json!({})).await["config"].take();
-        let config = Config {
-            max_messages_per_subject: 5,
-            max_message_size,
-            ..serde_json::from_value(config).unwrap()
-        };
-        ask(&somebody, "STREAM.UPDATE", stream, &serde_json::to_value(config).unwrap()).await;
+    for stream in [CALLS, DECISIONS] {
+        change(&somebody, stream, |config| config.max_messages_per_subject = 5).await;
     }
     // Somebody takes away what a replica follows the others by.
     let consumer = format!("{DECISIONS}.{consumer}");
     ask(&somebody, "CONSUMER.DELETE", &consumer, &json!({})).await;
     let b = replica(&server).await;
     let _worker = worker(&server).await;
+    until_published(&server, &format!("$JS.API.STREAM.UPDATE.{DECISIONS}")).await;
+    // Once it is mended, nothing fits into it, so that the replica looks what came first.
+    change(&somebody, DECISIONS, |config| config.max_message_size = 10).await;
     assert_is_decided(&post(&b, "Ada").await);
 
     for right in granted("bridge", "publish") {

@@ -200,7 +200,7 @@ fn the_documented_bounds_are_those_of_the_program() {
         }
         count += 1;
     }
-    assert_eq!(count, 14, "keys with bounds");
+    assert_eq!(count, 15, "keys with bounds");
 }
 
 #[test]

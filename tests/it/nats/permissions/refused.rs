@@ -258,6 +258,6 @@ async fn a_worker_can_say_that_it_serves_others_and_cannot_hide_that_nobody_list
     ] {
         assert_eq!(bridge.metric(series).await, Some(count), "{series}");
     }
-    let fallbacks = r#"fallbacks_total{connector="other",reason="no_responders",answer="default"}"#;
+    let fallbacks = r#"fallbacks_total{answer="default",connector="other",reason="no_responders"}"#;
     assert_eq!(bridge.metric(fallbacks).await, Some(1.0));
 }
