@@ -172,10 +172,7 @@ mod tests {
     }
 
     fn made() -> Properties {
-        match serde_json::to_value(bucket().definition(1)).unwrap() {
-            Value::Object(properties) => properties,
-            other => panic!("{other}"),
-        }
+        serde_json::to_value(bucket().definition(1)).unwrap().as_object().unwrap().clone()
     }
 
     #[test]

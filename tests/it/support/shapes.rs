@@ -7,8 +7,11 @@ use connector_bridge::domain::{
     json::Object,
 };
 
+/// Makes a body of about so many bytes.
+type Make = fn(usize) -> String;
+
 /// How the bodies are made, by name. The first is what a sign-up posts.
-pub(crate) const SHAPES: [(&str, fn(usize) -> String); 18] = [
+pub(crate) const SHAPES: [(&str, Make); 18] = [
     ("a form's claims", form),
     ("one long text", |bytes| filled("{\"a\":\"", "x", "\"}", bytes)),
     ("one long number", |bytes| filled("{\"a\":1", "0", "}", bytes)),
