@@ -65,30 +65,35 @@ BENCH ?=
 
 .PHONY: demo test test-all test-faults test-attacks test-observability test-image test-chart test-deploy test-workers \
 	test-instructions test-browser bench bench-scale bench-programs fuzz fmt clippy doc unit demo-once \
-	deny advisories sbom tools build programs clean
+	deny advisories sbom tools build programs programs-of-the-image clean
 
 demo: $(NATS_SERVER) build
 	target/release/connector-bridge demo --nats-server $(NATS_SERVER)
 
-test: fmt clippy doc unit test-faults test-observability test-image test-chart test-deploy \
-	test-workers test-browser test-instructions demo-once deny sbom
+test: fmt clippy doc unit test-faults test-observability test-chart test-deploy test-workers \
+	test-browser test-instructions demo-once deny sbom
 
-# All of that with 1,000,000 calls under faults, and attacks. Takes two hours, and needs root.
+# All of that with 1,000,000 calls under faults and thousands of retries after crashes; the image, for
+# both architectures; and attacks. Takes two hours and more, and needs root.
 test-all: export FAULTS_CALLS ?= 1000000
-test-all: test test-attacks
+test-all: export CRASH_ROUNDS ?= 84
+test-all: export CRASH_CALLS ?= 360
+test-all: test test-image test-attacks
 
-# Everything that tests fetch; `make test` fetches it too, each when it is needed.
+# Everything that `make test` fetches; it does so itself too, each when it is needed.
 tools: $(NATS_SERVER) $(NATS_PY)/installed $(COLLECTOR) $(NGINX) $(PROMETHEUS)/installed $(CHART_TOOLS)/installed \
-	$(DEPLOY_TOOLS)/installed $(IMAGE_TESTS)/installed $(BROWSER_TOOLS)/installed $(VALGRIND) \
+	$(DEPLOY_TOOLS)/installed $(BROWSER_TOOLS)/installed $(VALGRIND) \
 	$(TOOLS)/bin/cargo-deny $(TOOLS)/bin/cargo-cyclonedx
 
 build:
 	cargo build --release --locked --bin connector-bridge
 
-# Static, for amd64 and arm64. The demo and what the chart renders are tried with these: what is tested
-# is what is shipped.
-programs:
-	CONNECTOR_BRIDGE_REVISION=$$(git rev-parse HEAD) deploy/build-static $(IMAGE_TOOLS) amd64 arm64
+# Static. The demo, and what the chart renders, are tried with this: what is tested is what is
+# shipped. `programs` is for this machine, `programs-of-the-image` for both architectures.
+programs: ARCHITECTURES := $(ARCHITECTURE)
+programs-of-the-image: ARCHITECTURES := amd64 arm64
+programs programs-of-the-image:
+	CONNECTOR_BRIDGE_REVISION=$$(git rev-parse HEAD) deploy/build-static $(IMAGE_TOOLS) $(ARCHITECTURES)
 
 fmt:
 	cargo fmt --check
@@ -125,7 +130,7 @@ test-observability: $(NATS_SERVER) $(PROMETHEUS)/installed
 	cargo test --locked --test observability -- --test-threads=1
 
 # The image, built without a container engine and run as Kubernetes would. Needs root.
-test-image: $(NATS_SERVER) $(NATS_PY)/installed $(IMAGE_TESTS)/installed programs
+test-image: $(NATS_SERVER) $(NATS_PY)/installed $(IMAGE_TESTS)/installed programs-of-the-image
 	python3 tests/image/run.py --tools $(IMAGE_TESTS) --programs target/programs
 
 # Every example worker, built and run as its readme says, with the real bridge and nats-server. A
