@@ -38,6 +38,8 @@ struct State {
     /// The last number that was given.
     number: u64,
     held: usize,
+    /// How many have to leave and are still there.
+    leaving: usize,
     /// Who may be asked to leave, the oldest first.
     unfinished: BTreeMap<u64, Arc<Seat>>,
 }
@@ -88,6 +90,12 @@ impl Crowd {
         self.dismiss(&mut state).is_some()
     }
 
+    /// How many have to leave and are still there, with the memory that they hold: it counts as given
+    /// back and is not yet.
+    pub fn leaving(&self) -> usize {
+        self.lock().leaving
+    }
+
     /// Dismisses until there is room for `bytes` more. Not beyond `who` wants them.
     fn make_room(&self, state: &mut State, bytes: usize, who: Option<u64>) -> bool {
         if bytes > self.share.limit() {
@@ -110,6 +118,7 @@ impl Crowd {
         let (number, seat) = state.unfinished.pop_first()?;
         let bytes = std::mem::take(&mut *seat.bytes());
         self.set_held(state, |held| held.saturating_sub(bytes));
+        state.leaving += 1;
         seat.has_to_leave.store(true, Ordering::Release);
         seat.leave.wake();
         Some(number)
@@ -209,6 +218,9 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let mut state = self.crowd.lock();
         state.unfinished.remove(&self.seat.number());
+        if self.has_to_leave() {
+            state.leaving = state.leaving.saturating_sub(1);
+        }
         let bytes = std::mem::take(&mut *self.seat.bytes());
         self.crowd.set_held(&mut state, |held| held.saturating_sub(bytes));
     }
@@ -234,9 +246,9 @@ mod tests {
         assert_eq!(leave, [true, false, false, false]);
         assert!(guests[0].dismissed().now_or_never().is_some());
         assert!(guests[1].dismissed().now_or_never().is_none());
-        assert_eq!((share.held(), share.refusals()), (30, 1));
+        assert_eq!((share.held(), share.refusals(), crowd.leaving()), (30, 1, 1));
         drop(guests);
-        assert_eq!(share.held(), 0, "nothing is given back twice");
+        assert_eq!((share.held(), crowd.leaving()), (0, 0), "nothing is given back twice");
     }
 
     #[test]

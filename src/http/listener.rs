@@ -117,6 +117,12 @@ pub fn connection_bytes(has_tls: bool) -> usize {
 /// three round trips instead of two.
 const RECEIVE_BYTES: u32 = 32 * 1024;
 
+/// While more connections than this have to leave and are still there, no new one is accepted.
+const LEAVING_MAX: usize = 16;
+
+/// How long they are given to go before it is looked again.
+const LEAVING_PAUSE: Duration = Duration::from_millis(1);
+
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
@@ -177,9 +183,12 @@ where
     let mut closed = pin!(stopping.until(Phase::Closed));
     let mut is_refused = false;
     loop {
+        // Accepting takes less time than leaving. Without this, a flood would be there twice.
+        let may_accept = terms.crowd.leaving() <= LEAVING_MAX;
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if may_accept => accepted,
             Some(_) = tasks.join_next() => continue,
+            () = tokio::time::sleep(LEAVING_PAUSE), if !may_accept => continue,
             () = &mut closed => break,
         };
         match accepted {
