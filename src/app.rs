@@ -28,8 +28,7 @@ use crate::{
         Endpoint, Front, Room,
         arriving::Arriving,
         connection::Progress,
-        handshakes::Handshakes,
-        listener::{self, Terms, Tls},
+        listener::{self, Terms},
         peer::{CertificateRules, Peer},
     },
     journal::Journal,
@@ -40,8 +39,8 @@ use crate::{
     metrics::Metrics,
     nats::{self, Decisions, NatsWire},
     pipeline::Pipeline,
-    playground::{self, Door, Extras, Playground},
-    secrets::{Auth, Secrets},
+    playground::{self, Extras, Playground},
+    secrets::Secrets,
     stalls::Pulse,
     store::SharedCalls,
     traces::{Callers, Exporter, TraceError, Traces},
@@ -112,14 +111,7 @@ impl App {
         let metrics = Metrics::new().map_err(|error| internal(&error))?;
         let logs = logs_here.then(|| start_logs(&config, &metrics));
         let budget = sharing_out::budget(&config);
-        let descriptors = room::descriptors(config.playground_listen.is_some());
-        let memory = sharing_out::connections(&config, &budget);
-        let bounds: Vec<_> = descriptors.into_iter().chain([memory]).collect();
-        let (fitting, warning) = room::fit(config.max_connections, &bounds);
-        config.max_connections = fitting;
-        if let Some(warning) = warning {
-            tracing::warn!("{warning}");
-        }
+        config.max_connections = sharing_out::fitting(&config, &budget);
         let traces = traces(&config, &secrets, &metrics)?;
         let listen = |key, address| {
             let fault = move |error| StartError::Listen { key, address, error };
@@ -165,8 +157,10 @@ impl App {
             keys: Arc::clone(&secrets.seal_keys),
             metrics: metrics.clone(),
         };
+        let room = Room::of(&budget, lanes.len());
         let endpoints = lanes.iter().zip(&secrets.auth).map(|(lane, (_, auth))| {
-            let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
+            let (reserve, auth) = (room.reserve(), auth.clone());
+            let endpoint = Endpoint { reserve, lane: Arc::clone(lane), auth };
             (lane.connector.name.as_str().into(), endpoint)
         });
         let events = config.events.clone().map(|rules| {
@@ -183,7 +177,7 @@ impl App {
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
-            room: Room::of(&budget),
+            room,
             tells_bodies: config.events.as_ref().is_some_and(|rules| !rules.claims.is_empty()),
             read_timeout: config.read_timeout,
             scheme: if config.tls.is_some() { "https" } else { "http" },
@@ -206,7 +200,7 @@ impl App {
         let admin = Arc::new(admin);
         let playground = playground.map(|(listener, _)| {
             let (doors, server_tls) =
-                (doors(&config, &secrets, &admin), secrets.server_tls.clone());
+                (ports::doors(&config, &secrets, &admin), secrets.server_tls.clone());
             (listener, Playground::new(Arc::clone(&admin), journal, doors, address, server_tls))
         });
         Ok(Self {
@@ -259,7 +253,7 @@ impl App {
         background.spawn(nats::count_workers(Arc::clone(&pipeline), admin.lanes.clone()));
         let keeper = Arc::clone(&pipeline);
         background.spawn(async move { keeper.keep().await });
-        let tls = tls(&self.secrets).map_err(internal)?;
+        let tls = threads::tls(&self.secrets).map_err(internal)?;
         let secrets_metrics = metrics.clone();
         background.spawn(async move { self.secrets.keep(secrets_metrics).await });
         let administration = (Port::Administration, self.admin_listener, admin::router(admin));
@@ -273,6 +267,7 @@ impl App {
         let crowd = Crowd::new(budget.share(Part::Connections), Order::Arrival);
         let terms =
             Terms { tls, crowd, ..Terms::plain(config.read_timeout, config.max_connections) };
+        let stalls = Arc::default();
         let serve = || {
             let listener = self.listener.try_clone()?;
             let front = Arc::clone(&front);
@@ -282,7 +277,7 @@ impl App {
                     async move { front.handle(request, &progress, &peer).await }
                 };
             let metrics = metrics.clone();
-            let terms = Terms { pulse: Some(Pulse::new()), ..terms.clone() };
+            let terms = Terms { pulse: Some(Pulse::new(Arc::clone(&stalls))), ..terms.clone() };
             Ok(listener::serve(listener, terms, metrics, stopping.clone(), service))
         };
         let helpers: Vec<_> = (1..self.threads)
@@ -350,13 +345,6 @@ async fn flush_spans(front: Arc<Front<NatsWire>>, end: Instant) {
     drop(flushed.await);
 }
 
-/// How hands are shaken with callers, where they have to speak TLS.
-fn tls(secrets: &Secrets) -> io::Result<Option<Arc<Tls>>> {
-    let Some(shown) = secrets.server_tls.clone() else { return Ok(None) };
-    let handshakes = Handshakes::start(threads::share_of_handshakes())?;
-    Ok(Some(Arc::new(Tls { shown, authorities: secrets.client_authorities.clone(), handshakes })))
-}
-
 /// Which certificates of callers count.
 pub fn certificate_rules(config: &Config, secrets: &Secrets) -> CertificateRules {
     CertificateRules {
@@ -391,18 +379,6 @@ fn start_logs(config: &Config, metrics: &Metrics) -> Logs {
     logs::count_panics(metrics);
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     logs
-}
-
-/// What the playground calls, and with what.
-fn doors(config: &Config, secrets: &Secrets, admin: &Admin) -> Vec<Door> {
-    let settings = config.connectors.iter().map(|settings| settings.auth.clone());
-    let connectors = admin.lanes.iter().zip(&secrets.auth).zip(settings);
-    let door = |((lane, (_, auth)), settings): ((&Arc<Lane>, &(_, Auth)), _)| Door {
-        lane: Arc::clone(lane),
-        auth: auth.clone(),
-        settings,
-    };
-    connectors.map(door).collect()
 }
 
 /// Has the journal take note of the end of a call.

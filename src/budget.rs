@@ -3,6 +3,7 @@
 
 mod crowd;
 mod limit;
+mod source;
 
 use std::sync::{
     Arc,
@@ -14,6 +15,7 @@ use bytes::Bytes;
 pub use self::{
     crowd::{Crowd, Guest, Order},
     limit::of_this_process,
+    source::Source,
 };
 use crate::domain::budget::{Caches, Part, share};
 
@@ -90,11 +92,17 @@ impl Share {
 
     /// Holds `bytes` until the hold is dropped; counts where there is no room for them.
     pub fn try_hold(self: &Arc<Self>, bytes: usize) -> Option<Hold> {
-        let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.limit);
-        if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+        let hold = self.try_hold_up_to(bytes, self.limit);
+        if hold.is_none() {
             self.refuse();
-            return None;
         }
+        hold
+    }
+
+    /// Holds `bytes` if no more than `most` are held then. Counts nothing: there may be another way.
+    pub fn try_hold_up_to(self: &Arc<Self>, bytes: usize, most: usize) -> Option<Hold> {
+        let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= most);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Hold { share: Arc::clone(self), bytes })
     }
 

@@ -12,6 +12,7 @@ mod media_type;
 mod outliving;
 pub mod peer;
 pub mod refusal;
+mod terms;
 
 use std::{
     collections::HashMap,
@@ -40,6 +41,7 @@ use self::{
     refusal::Refusal,
 };
 use crate::{
+    budget::{Share, Source},
     call::{Call, Finished, Posted, Watcher},
     clock,
     domain::{
@@ -67,8 +69,13 @@ const PROBLEM: HeaderValue = HeaderValue::from_static(Problem::MEDIA_TYPE);
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static(r#"Basic realm="connector-bridge", charset="UTF-8""#);
 
+/// A body that is there is read, however little of the call's time is left.
+const BODY_TIME_MIN: Duration = Duration::from_millis(250);
+
 /// One connector as callers reach it.
 pub struct Endpoint {
+    /// The memory that is kept for its calls alone.
+    pub reserve: Arc<Share>,
     /// The connector at work.
     pub lane: Arc<Lane>,
     /// Who may call it.
@@ -207,12 +214,15 @@ impl<W: Wire> Front<W> {
         if announced_length(request.headers()).is_some_and(|length| length > self.max_body) {
             return Err(Refusal::TooLarge);
         }
-        let limit = endpoint.lane.connector.deadline;
-        let read_until = (clock::now() + self.read_timeout).min(arrived + limit);
+        let (limit, now) = (endpoint.lane.connector.deadline, clock::now());
+        // After a stall the deadline may be over, and the body is there all the same.
+        let read_until = (now + self.read_timeout).min((arrived + limit).max(now + BODY_TIME_MIN));
         let announced = announced_length(request.headers());
-        let body = body::read(request.into_body(), announced, self.max_body, &self.room.unfinished);
+        let source = Source::of(peer.socket.ip());
+        let unfinished = &self.room.unfinished;
+        let body = body::read(request.into_body(), announced, self.max_body, unfinished, source);
         let body = clock::until(read_until, body).await.ok_or(Refusal::BodyTimeout)??;
-        let (body, is_kept) = self.room.keep(body);
+        let (body, is_kept) = self.room.keep(body, &endpoint.reserve);
         let posted = Posted { body, is_kept, tells_body: self.tells_bodies };
         let lane = Arc::clone(&endpoint.lane);
         let (key, span, notes) = (self.hash_key.get(), span.clone(), notes.clone());

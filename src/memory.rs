@@ -3,6 +3,7 @@
 
 mod lead;
 mod leases;
+mod receipt;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 pub use self::{
     lead::{Lead, Led, Standing},
     leases::{Lease, Leases},
+    receipt::Receipt,
 };
 use crate::{
     budget::Share,
@@ -99,11 +101,7 @@ impl Memory {
     /// Remembers each call for `window`, and at most `entries_max` of them besides those in flight.
     pub fn new(window: Duration, entries_max: usize) -> Self {
         Self {
-            state: Mutex::new(State {
-                calls: HashMap::default(),
-                ends: Ends::new(clock::now()),
-                bytes: 0,
-            }),
+            state: Mutex::new(State::new()),
             rounds: Random::default(),
             window,
             entries_max,
@@ -113,13 +111,12 @@ impl Memory {
         }
     }
 
-    /// The same, within `share`, of which it keeps the account.
+    /// Remembers within `share`, of which it keeps the account.
     pub fn within(self, share: Arc<Share>) -> Self {
         Self { share, ..self }
     }
 
-    /// The same, which also says of every ValidationError whether it was delivered, and of every
-    /// request that led a call if it broke off.
+    /// Tells of every ValidationError whether it was delivered, and of requests that broke off.
     pub fn telling(
         self,
         on_form: impl Fn(CallId, Round, Delivery) + Send + Sync + 'static,
@@ -329,6 +326,10 @@ impl Entry {
 }
 
 impl State {
+    fn new() -> Self {
+        Self { calls: HashMap::default(), ends: Ends::new(clock::now()), bytes: 0 }
+    }
+
     fn remember_until(&mut self, call: CallId, end: Instant) {
         self.weigh(call);
         if let Some(entry) = self.calls.get_mut(&call)
@@ -373,28 +374,6 @@ impl State {
             }
         }
         is_over
-    }
-}
-
-/// Says whether an answer was written to a caller that was still there. Dropped without a word,
-/// it was not.
-pub struct Receipt {
-    memory: Arc<Memory>,
-    call: CallId,
-    round: Round,
-    delivery: Delivery,
-}
-
-impl Receipt {
-    /// The last byte of the answer went to the socket while the connection was open.
-    pub fn delivered(mut self) {
-        self.delivery = Delivery::Yes;
-    }
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        self.memory.end_of_answer(self.call, self.round, self.delivery);
     }
 }
 

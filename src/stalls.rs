@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -21,8 +21,28 @@ const BEAT: Duration = Duration::from_millis(50);
 /// some tens of milliseconds all the time.
 const STALL_MIN: Duration = Duration::from_millis(250);
 
+/// The stalls of all serving threads: a process that stands still does so on each, and once.
+#[derive(Default)]
+pub struct Stalls {
+    /// Up to when they are counted.
+    counted: Mutex<Option<Instant>>,
+}
+
+impl Stalls {
+    /// A thread has stood still from `from` to `now`. Returns how much of that no other thread has
+    /// told of, if any.
+    fn add(&self, from: Instant, now: Instant) -> Option<Duration> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = now.saturating_duration_since(counted.map_or(from, |until| until.max(from)));
+        *counted = Some(counted.map_or(now, |until| until.max(now)));
+        // Threads wake one after the other: what is left of the same stall is none of its own.
+        Some(new).filter(|new| *new > STALL_MIN)
+    }
+}
+
 /// What one serving thread knows of itself.
 pub struct Pulse {
+    stalls: Arc<Stalls>,
     started: Instant,
     /// When the thread certainly ran, in microseconds after `started`.
     ran: AtomicU64,
@@ -30,8 +50,8 @@ pub struct Pulse {
 
 impl Pulse {
     /// Of a thread that runs now.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { started: clock::now(), ran: AtomicU64::new(0) })
+    pub fn new(stalls: Arc<Stalls>) -> Arc<Self> {
+        Arc::new(Self { stalls, started: clock::now(), ran: AtomicU64::new(0) })
     }
 
     /// The earliest time at which a byte can have come that is read `now`.
@@ -48,9 +68,9 @@ impl Pulse {
             let (ran, stalled) = beats.at(now);
             let micros = ran.saturating_duration_since(self.started).as_micros();
             self.ran.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
-            if let Some(stalled) = stalled {
-                metrics.stalled(stalled);
-            }
+            let new = stalled
+                .and_then(|stalled| self.stalls.add(now.checked_sub(stalled).unwrap_or(now), now));
+            new.into_iter().for_each(|new| metrics.stalled(new));
             clock::sleep_until(now + BEAT).await;
         }
     }
@@ -90,6 +110,17 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_stand_still_together_count_once() {
+        let (stalls, start) = (Stalls::default(), clock::now());
+        let add = |from, now| stalls.add(at(from, start), at(now, start)).map(|d| d.as_millis());
+        assert_eq!(add(1_000, 7_000), Some(6_000));
+        assert_eq!(add(1_020, 7_005), None);
+        assert_eq!(add(990, 6_990), None);
+        assert_eq!(add(6_900, 8_000), Some(995), "one of them goes on standing still");
+        assert_eq!(add(9_000, 9_400), Some(400));
+    }
+
+    #[test]
     fn a_late_beat_is_a_stall_until_the_next_one_on_time() {
         let start = clock::now();
         let mut beats = Beats::new(start);
@@ -111,7 +142,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_read_after_a_stall_came_when_it_began_and_anything_else_just_now() {
-        let (metrics, pulse) = (Metrics::new().unwrap(), Pulse::new());
+        let (metrics, pulse) = (Metrics::new().unwrap(), Pulse::new(Arc::default()));
         let start = clock::now();
         tokio::spawn(Arc::clone(&pulse).beat(metrics.clone()));
         tokio::time::sleep(Duration::from_millis(101)).await;

@@ -7,6 +7,7 @@ use http::{Request, header::CONNECTION};
 use tower_service::Service;
 
 use crate::{
+    admin::Admin,
     budget::{Crowd, Order, Share},
     clock,
     config::Config,
@@ -19,8 +20,11 @@ use crate::{
         peer::Peer,
         refusal::Refusal,
     },
+    lane::Lane,
     lifecycle,
-    metrics::{Metrics, Rejection},
+    metrics::Metrics,
+    playground::Door,
+    secrets::{Auth, Secrets},
 };
 
 /// The most connections to each of these ports; for one more, the one that was used longest ago is
@@ -53,8 +57,7 @@ pub(super) fn serve(
     let within = config.read_timeout;
     let room = CONNECTIONS_MAX * listener::connection_bytes(false);
     let crowd = Crowd::new(Share::new(Part::Connections, room), Order::Use);
-    let leaves_as = Rejection::GaveWay;
-    let terms = Terms { crowd, leaves_as, ..Terms::plain(within, usize::MAX) };
+    let terms = Terms { crowd, ..Terms::plain(within, usize::MAX) };
     let (metrics, counts) = (metrics.clone(), metrics.clone());
     // Probes are answered to the very end.
     let (never, stopping) = lifecycle::new();
@@ -86,4 +89,16 @@ pub(super) fn serve(
             }
         }
     }
+}
+
+/// What the playground calls, and with what.
+pub(super) fn doors(config: &Config, secrets: &Secrets, admin: &Admin) -> Vec<Door> {
+    let settings = config.connectors.iter().map(|settings| settings.auth.clone());
+    let connectors = admin.lanes.iter().zip(&secrets.auth).zip(settings);
+    let door = |((lane, (_, auth)), settings): ((&Arc<Lane>, &(_, Auth)), _)| Door {
+        lane: Arc::clone(lane),
+        auth: auth.clone(),
+        settings,
+    };
+    connectors.map(door).collect()
 }

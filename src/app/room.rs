@@ -19,16 +19,15 @@ pub(super) struct Bound {
     pub(super) because: String,
 }
 
-/// What of `wanted` has room within all bounds; and what to tell the operator where that is less.
-pub(super) fn fit(wanted: usize, bounds: &[Bound]) -> (usize, Option<String>) {
+/// What of `wanted` has room within all bounds; and why, where that is less.
+pub(super) fn fit(wanted: usize, bounds: &[Bound]) -> (usize, Option<&str>) {
     let Some(narrowest) = bounds.iter().min_by_key(|bound| bound.room) else {
         return (wanted, None);
     };
     if wanted <= narrowest.room {
         return (wanted, None);
     }
-    let (room, because) = (narrowest.room.max(1), &narrowest.because);
-    (room, Some(format!("max_connections: {wanted} are lowered to {room}: {because}")))
+    (narrowest.room.max(1), Some(&narrowest.because))
 }
 
 /// Raises the limit of open files as far as the system lets it: what is left is the bound.
@@ -58,18 +57,13 @@ mod tests {
     #[test]
     fn connections_are_as_many_as_the_narrowest_bound_has_room_for() {
         let bound = |room, because: &str| Bound { room, because: because.to_owned() };
-        for (wanted, bounds, room, warning) in [
+        for (wanted, bounds, room, because) in [
             (4_096, vec![], 4_096, None),
             (4_096, vec![bound(4_096, "a")], 4_096, None),
-            (
-                4_096,
-                vec![bound(900, "a"), bound(300, "b")],
-                300,
-                Some("max_connections: 4096 are lowered to 300: b"),
-            ),
-            (2, vec![bound(0, "a")], 1, Some("max_connections: 2 are lowered to 1: a")),
+            (4_096, vec![bound(900, "a"), bound(300, "b")], 300, Some("b")),
+            (2, vec![bound(0, "a")], 1, Some("a")),
         ] {
-            assert_eq!(fit(wanted, &bounds), (room, warning.map(str::to_owned)));
+            assert_eq!(fit(wanted, &bounds), (room, because));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The memory of this process, shared out among what callers and workers can make it hold.
 
-use super::room::Bound;
+use super::room::{self, Bound};
 use crate::{
     budget::{self, Budget},
     config::{Config, ConnectorSettings},
@@ -32,7 +32,7 @@ pub(super) fn cache_bytes(config: &Config, budget: &Budget) -> usize {
 }
 
 /// How many connections there is memory for.
-pub(super) fn connections(config: &Config, budget: &Budget) -> Bound {
+fn connections(config: &Config, budget: &Budget) -> Bound {
     let share = budget.share(Part::Connections).limit();
     let room = share / listener::connection_bytes(config.tls.is_some());
     let because = format!(
@@ -42,4 +42,15 @@ pub(super) fn connections(config: &Config, budget: &Budget) -> Bound {
         budget.limit() / MIB,
     );
     Bound { room, because }
+}
+
+/// As many of the connections that are asked for as there is room for; says so where that is fewer.
+pub(super) fn fitting(config: &Config, budget: &Budget) -> usize {
+    let descriptors = room::descriptors(config.playground_listen.is_some());
+    let bounds: Vec<_> = descriptors.into_iter().chain([connections(config, budget)]).collect();
+    let (fitting, because) = room::fit(config.max_connections, &bounds);
+    if let Some(because) = because {
+        tracing::warn!("max_connections is lowered to {fitting}: {because}");
+    }
+    fitting
 }

@@ -1,8 +1,13 @@
 //! The threads that serve callers.
 
-use std::{fs, io, thread};
+use std::{fs, io, sync::Arc, thread};
 
 use tokio::{runtime::Builder, sync::oneshot};
+
+use crate::{
+    http::{handshakes::Handshakes, listener::Tls},
+    secrets::Secrets,
+};
 
 /// The most of them. One serves tens of thousands of calls a second.
 const THREADS_MAX: usize = 4;
@@ -82,6 +87,13 @@ pub(super) fn serve(
         drop(sender.send(runtime.block_on(serving)));
     })?;
     Ok(receiver)
+}
+
+/// How hands are shaken with callers, where they have to speak TLS.
+pub(super) fn tls(secrets: &Secrets) -> io::Result<Option<Arc<Tls>>> {
+    let Some(shown) = secrets.server_tls.clone() else { return Ok(None) };
+    let handshakes = Handshakes::start(share_of_handshakes())?;
+    Ok(Some(Arc::new(Tls { shown, authorities: secrets.client_authorities.clone(), handshakes })))
 }
 
 #[cfg(test)]

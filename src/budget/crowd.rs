@@ -1,10 +1,11 @@
 //! Those who hold memory while they are unfinished: connections of strangers, bodies on their way.
 //! Where there is no room for one more, the oldest has to leave: whoever means well is finished
 //! soon, so that the oldest is the one to suspect. On a port of which every client is used now and
-//! then, it is the one that was used longest ago.
+//! then, it is the one that was used longest ago. It is the oldest of those who come from one place,
+//! where most come from: a flood from one machine is its own rival, and nobody else's.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -13,9 +14,10 @@ use std::{
     task::Poll,
 };
 
+use foldhash::HashMap;
 use futures_util::task::AtomicWaker;
 
-use super::Share;
+use super::{Share, Source};
 
 /// Who is the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +42,14 @@ struct State {
     held: usize,
     /// How many have to leave and are still there.
     leaving: usize,
-    /// Who may be asked to leave, the oldest first.
-    unfinished: BTreeMap<u64, Arc<Seat>>,
+    /// Who may be asked to leave, the oldest first, by where they come from.
+    unfinished: HashMap<Source, BTreeMap<u64, Arc<Seat>>>,
+    /// How many come from where.
+    sizes: BTreeSet<(usize, Source)>,
 }
 
 struct Seat {
+    source: Source,
     /// Changed, as the next, only while the state is locked.
     number: AtomicU64,
     bytes: Mutex<usize>,
@@ -66,13 +71,14 @@ impl Crowd {
     }
 
     /// One more, who holds `bytes`. The oldest make room for it; nothing where they cannot.
-    pub fn enter(self: &Arc<Self>, bytes: usize) -> Option<Guest> {
+    pub fn enter(self: &Arc<Self>, bytes: usize, source: Source) -> Option<Guest> {
         let mut state = self.lock();
         if !self.make_room(&mut state, bytes, None) {
             return None;
         }
         let number = state.next();
         let seat = Arc::new(Seat {
+            source,
             number: AtomicU64::new(number),
             bytes: Mutex::new(bytes),
             has_to_leave: AtomicBool::new(false),
@@ -80,7 +86,7 @@ impl Crowd {
             leave: AtomicWaker::new(),
         });
         self.set_held(&mut state, |held| held + bytes);
-        state.unfinished.insert(number, Arc::clone(&seat));
+        state.insert(number, Arc::clone(&seat));
         Some(Guest { crowd: Arc::clone(self), seat })
     }
 
@@ -115,8 +121,8 @@ impl Crowd {
 
     /// What it holds counts as given back: it will be, as soon as its task runs.
     fn dismiss(&self, state: &mut State) -> Option<u64> {
-        let (number, seat) = state.unfinished.pop_first()?;
-        let bytes = std::mem::take(&mut *seat.bytes());
+        let (number, seat) = state.pop_oldest()?;
+        let bytes = *seat.bytes();
         self.set_held(state, |held| held.saturating_sub(bytes));
         state.leaving += 1;
         seat.has_to_leave.store(true, Ordering::Release);
@@ -135,6 +141,37 @@ impl Crowd {
 }
 
 impl State {
+    fn insert(&mut self, number: u64, seat: Arc<Seat>) {
+        let source = seat.source;
+        let seats = self.unfinished.entry(source).or_default();
+        self.sizes.remove(&(seats.len(), source));
+        seats.insert(number, seat);
+        self.sizes.insert((seats.len(), source));
+    }
+
+    fn remove(&mut self, seat: &Seat) -> Option<Arc<Seat>> {
+        let seats = self.unfinished.get_mut(&seat.source)?;
+        let before = seats.len();
+        let removed = seats.remove(&seat.number())?;
+        let left = seats.len();
+        self.sizes.remove(&(before, seat.source));
+        if left == 0 {
+            self.unfinished.remove(&seat.source);
+        } else {
+            self.sizes.insert((left, seat.source));
+        }
+        Some(removed)
+    }
+
+    /// The oldest of the place where most come from.
+    fn pop_oldest(&mut self) -> Option<(u64, Arc<Seat>)> {
+        let (_, source) = self.sizes.last()?;
+        let (number, seat) = self.unfinished.get(source)?.first_key_value()?;
+        let (number, seat) = (*number, Arc::clone(seat));
+        self.remove(&seat);
+        Some((number, seat))
+    }
+
     fn next(&mut self) -> u64 {
         self.number += 1;
         self.number
@@ -158,8 +195,12 @@ impl Guest {
         let mut state = self.crowd.lock();
         let before = *self.seat.bytes();
         let more = bytes.saturating_sub(before);
+        // Who is finished is no stranger, and is counted rather than refused.
+        let is_stranger = !self.seat.is_finished.load(Ordering::Relaxed);
         if self.has_to_leave()
-            || (more > 0 && !self.crowd.make_room(&mut state, more, Some(self.seat.number())))
+            || (more > 0
+                && is_stranger
+                && !self.crowd.make_room(&mut state, more, Some(self.seat.number())))
         {
             return false;
         }
@@ -181,18 +222,26 @@ impl Guest {
         }
         let mut state = self.crowd.lock();
         // One that has to leave gets no place back.
-        if let Some(seat) = state.unfinished.remove(&self.seat.number()) {
+        if let Some(seat) = state.remove(&self.seat) {
             let number = state.next();
             seat.number.store(number, Ordering::Relaxed);
-            state.unfinished.insert(number, seat);
+            state.insert(number, seat);
         }
     }
 
-    /// It is finished, and does not make room for others any more.
+    /// It is finished, and does not make room for others any more: not even if it had to already, as
+    /// long as it is there.
     pub fn finish(&self) {
         let is_finished = &self.seat.is_finished;
-        if !is_finished.load(Ordering::Relaxed) && !is_finished.swap(true, Ordering::Relaxed) {
-            self.crowd.lock().unfinished.remove(&self.seat.number());
+        if is_finished.load(Ordering::Relaxed) || is_finished.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut state = self.crowd.lock();
+        state.remove(&self.seat);
+        if self.seat.has_to_leave.swap(false, Ordering::AcqRel) {
+            state.leaving = state.leaving.saturating_sub(1);
+            let bytes = *self.seat.bytes();
+            self.crowd.set_held(&mut state, |held| held + bytes);
         }
     }
 
@@ -217,11 +266,13 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         let mut state = self.crowd.lock();
-        state.unfinished.remove(&self.seat.number());
+        state.remove(&self.seat);
         if self.has_to_leave() {
+            // What it held was given back when it was told.
             state.leaving = state.leaving.saturating_sub(1);
+            return;
         }
-        let bytes = std::mem::take(&mut *self.seat.bytes());
+        let bytes = *self.seat.bytes();
         self.crowd.set_held(&mut state, |held| held.saturating_sub(bytes));
     }
 }
@@ -229,9 +280,14 @@ impl Drop for Guest {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
     use crate::domain::budget::Part;
+
+    fn source(last: u8) -> Source {
+        Source::of(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)))
+    }
 
     fn crowd(limit: usize) -> (Arc<Crowd>, Arc<Share>) {
         let share = Share::new(Part::Connections, limit);
@@ -241,7 +297,8 @@ mod tests {
     #[test]
     fn the_oldest_makes_room_for_one_more_and_is_told() {
         let (crowd, share) = crowd(30);
-        let guests: Vec<_> = (0..4).map(|_| crowd.enter(10).expect("room is made")).collect();
+        let guests: Vec<_> =
+            (0..4).map(|_| crowd.enter(10, source(1)).expect("room is made")).collect();
         let leave: Vec<_> = guests.iter().map(Guest::has_to_leave).collect();
         assert_eq!(leave, [true, false, false, false]);
         assert!(guests[0].dismissed().now_or_never().is_some());
@@ -254,42 +311,42 @@ mod tests {
     #[test]
     fn where_use_counts_the_one_that_was_used_longest_ago_leaves() {
         let crowd = Crowd::new(Share::new(Part::Connections, 30), Order::Use);
-        let [a, b, c] = [(); 3].map(|()| crowd.enter(10).unwrap());
+        let [a, b, c] = [(); 3].map(|()| crowd.enter(10, source(1)).unwrap());
         a.is_used();
-        let d = crowd.enter(10).unwrap();
+        let d = crowd.enter(10, source(1)).unwrap();
         assert_eq!([&a, &b, &c, &d].map(Guest::has_to_leave), [false, true, false, false]);
         // Too late: it has to go all the same.
         b.is_used();
-        let e = crowd.enter(10).unwrap();
+        let e = crowd.enter(10, source(1)).unwrap();
         assert_eq!([&a, &c, &d, &e].map(Guest::has_to_leave), [false, true, false, false]);
     }
 
     #[test]
     fn where_arrival_counts_use_changes_nothing() {
         let (crowd, _) = crowd(20);
-        let [a, b] = [(); 2].map(|()| crowd.enter(10).unwrap());
+        let [a, b] = [(); 2].map(|()| crowd.enter(10, source(1)).unwrap());
         a.is_used();
-        let _c = crowd.enter(10).unwrap();
+        let _c = crowd.enter(10, source(1)).unwrap();
         assert!(a.has_to_leave() && !b.has_to_leave());
     }
 
     #[test]
     fn who_is_finished_makes_no_room_and_then_there_is_none() {
         let (crowd, share) = crowd(30);
-        let guests: Vec<_> = (0..3).map(|_| crowd.enter(10).unwrap()).collect();
+        let guests: Vec<_> = (0..3).map(|_| crowd.enter(10, source(1)).unwrap()).collect();
         guests.iter().for_each(Guest::finish);
-        assert!(crowd.enter(10).is_none());
+        assert!(crowd.enter(10, source(1)).is_none());
         assert!(!crowd.dismiss_oldest());
         assert!(guests.iter().all(|guest| !guest.has_to_leave()));
         drop(guests);
-        assert!(crowd.enter(10).is_some());
+        assert!(crowd.enter(10, source(1)).is_some());
         assert_eq!((share.held(), share.refusals()), (0, 1));
     }
 
     #[test]
     fn who_grows_takes_room_from_the_oldest_and_leaves_where_it_is_the_oldest_itself() {
         let (crowd, share) = crowd(30);
-        let [oldest, middle, newest] = [(); 3].map(|()| crowd.enter(10).unwrap());
+        let [oldest, middle, newest] = [(); 3].map(|()| crowd.enter(10, source(1)).unwrap());
         assert!(newest.resize(20));
         assert!(oldest.has_to_leave() && !middle.has_to_leave());
         assert!(!oldest.resize(20), "who has to leave does not grow");
@@ -301,10 +358,35 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_of_where_most_come_from_leaves() {
+        let (crowd, _) = crowd(40);
+        let alone = crowd.enter(10, source(1)).unwrap();
+        let flood = [(); 3].map(|()| crowd.enter(10, source(2)).unwrap());
+        let more = [(); 2].map(|()| crowd.enter(10, source(2)).unwrap());
+        assert_eq!(flood.each_ref().map(Guest::has_to_leave), [true, true, false]);
+        let late = crowd.enter(10, source(3)).unwrap();
+        assert!(flood[2].has_to_leave());
+        assert!([&alone, &more[0], &more[1], &late].iter().all(|guest| !guest.has_to_leave()));
+    }
+
+    #[test]
+    fn who_turns_out_to_be_no_stranger_stays_although_it_had_to_leave() {
+        let (crowd, share) = crowd(20);
+        let [first, second, third] = [(); 3].map(|()| crowd.enter(10, source(1)).unwrap());
+        assert!(first.has_to_leave());
+        first.finish();
+        assert!(!first.has_to_leave() && first.dismissed().now_or_never().is_none());
+        assert_eq!((share.held(), crowd.leaving()), (30, 0));
+        assert!(first.resize(15), "it is counted rather than refused");
+        drop((first, second, third));
+        assert_eq!((share.held(), crowd.leaving()), (0, 0));
+    }
+
+    #[test]
     fn nobody_has_to_leave_for_what_would_never_fit() {
         let (crowd, _) = crowd(30);
-        let guest = crowd.enter(10).unwrap();
-        assert!(crowd.enter(31).is_none());
+        let guest = crowd.enter(10, source(1)).unwrap();
+        assert!(crowd.enter(31, source(1)).is_none());
         assert!(!guest.has_to_leave());
     }
 }

@@ -8,13 +8,16 @@ use http_body_util::BodyExt;
 
 use super::{connection::AnswerBody, refusal::Refusal};
 use crate::{
-    budget::{Budget, Crowd, Guest, Order, Share},
+    budget::{Budget, Crowd, Guest, Order, Share, Source},
     domain::budget::Part,
 };
 
 /// What a call takes besides its body while it is decided: its futures, its message and the wait for
 /// the reply.
 const CALL_BYTES: usize = 6 * 1024;
+
+/// One part of so many is kept for connectors whose calls others would leave no room.
+const RESERVED: usize = 4;
 
 /// Up to this size a body is copied out of the connection's buffer, which is larger.
 const SMALL_BYTES: usize = 4 * 1024;
@@ -29,26 +32,45 @@ pub struct Room {
     pub unfinished: Arc<Crowd>,
     /// Calls with their bodies, and answers on their way.
     pub calls: Arc<Share>,
+    /// What of that is kept for each connector alone.
+    reserve: usize,
 }
 
 impl Room {
-    /// Within the shares of `budget`.
-    pub fn of(budget: &Budget) -> Self {
+    /// Within the shares of `budget`, for so many connectors.
+    pub fn of(budget: &Budget, connectors: usize) -> Self {
         let unfinished = Crowd::new(budget.share(Part::Bodies), Order::Arrival);
-        Self { unfinished, calls: budget.share(Part::Calls) }
+        Self::new(unfinished, budget.share(Part::Calls), connectors)
+    }
+
+    fn new(unfinished: Arc<Crowd>, calls: Arc<Share>, connectors: usize) -> Self {
+        let reserve = calls.limit() / RESERVED / connectors.max(1);
+        Self { unfinished, calls, reserve }
+    }
+
+    /// What is kept for the calls of one connector: whoever calls another one cannot take it.
+    pub fn reserve(&self) -> Arc<Share> {
+        Share::new(Part::Calls, self.reserve)
     }
 
     /// A body that is counted until its last copy is gone, and whether it is: where there is no
     /// room it is only for a look at it.
-    pub(super) fn keep(&self, body: Bytes) -> (Bytes, bool) {
+    pub(super) fn keep(&self, body: Bytes, reserve: &Arc<Share>) -> (Bytes, bool) {
         let pinned =
             if body.len() > SMALL_BYTES { body.len().max(BUFFER_BYTES) } else { body.len() };
-        match self.calls.try_hold(CALL_BYTES + pinned) {
-            None => (body, false),
-            Some(hold) if body.len() <= SMALL_BYTES => {
-                (hold.bind(Bytes::copy_from_slice(&body)), true)
+        let bytes = CALL_BYTES + pinned;
+        let body = if body.len() <= SMALL_BYTES { Bytes::copy_from_slice(&body) } else { body };
+        // All connectors have three quarters together; each has its part of the last one.
+        let common = self.calls.limit() - self.calls.limit() / RESERVED;
+        if let Some(hold) = self.calls.try_hold_up_to(bytes, common) {
+            return (hold.bind(body), true);
+        }
+        match reserve.try_hold(bytes) {
+            Some(own) => (self.calls.hold(bytes).bind(own.bind(body)), true),
+            None => {
+                self.calls.refuse();
+                (body, false)
             }
-            Some(hold) => (hold.bind(body), true),
         }
     }
 
@@ -69,6 +91,7 @@ pub(super) async fn read<B>(
     announced: Option<usize>,
     max: usize,
     unfinished: &Arc<Crowd>,
+    source: Source,
 ) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -80,7 +103,7 @@ where
     if body.is_end_stream() {
         return Ok(first);
     }
-    let guest = unfinished.enter(first.len()).ok_or(Refusal::NoRoom)?;
+    let guest = unfinished.enter(first.len(), source).ok_or(Refusal::NoRoom)?;
     let mut all = BytesMut::from(first);
     while let Some(data) = next(&mut body, Some(&guest)).await? {
         let bytes = all.len() + data.len();
@@ -143,6 +166,10 @@ mod tests {
 
     const MAX: usize = 100_000;
 
+    fn here() -> Source {
+        Source::of(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+    }
+
     fn crowd(bytes: usize) -> (Arc<Crowd>, Arc<Share>) {
         let share = Share::new(Part::Bodies, bytes);
         (Crowd::new(Arc::clone(&share), Order::Arrival), share)
@@ -163,7 +190,7 @@ mod tests {
     async fn a_body_in_one_piece_is_neither_copied_nor_counted_as_unfinished() {
         let (crowd, share) = crowd(0);
         let piece = Bytes::from_static(b"{}");
-        let whole = read(Full::new(piece.clone()), Some(2), MAX, &crowd).await.unwrap();
+        let whole = read(Full::new(piece.clone()), Some(2), MAX, &crowd, here()).await.unwrap();
         assert_eq!(whole.as_ptr(), piece.as_ptr());
         assert_eq!(share.refusals(), 0);
     }
@@ -172,7 +199,7 @@ mod tests {
     async fn what_has_come_of_a_body_is_held_until_it_is_whole_and_never_more_than_announced() {
         let (crowd, share) = crowd(MAX);
         let (sender, body) = body();
-        let mut whole = Box::pin(read(body, Some(30_000), MAX, &crowd));
+        let mut whole = Box::pin(read(body, Some(30_000), MAX, &crowd, here()));
         for (piece, held) in [(1_000, 1_000), (1_000, 4_000), (9_000, 22_000), (18_000, 30_000)] {
             sender.send(piece).unwrap();
             assert!((&mut whole).now_or_never().is_none());
@@ -188,8 +215,8 @@ mod tests {
     async fn the_oldest_unfinished_body_makes_room_for_another() {
         let (crowd, share) = crowd(10_000);
         let ((first, of_first), (second, of_second)) = (body(), body());
-        let mut oldest = Box::pin(read(of_first, None, MAX, &crowd));
-        let mut newest = Box::pin(read(of_second, None, MAX, &crowd));
+        let mut oldest = Box::pin(read(of_first, None, MAX, &crowd, here()));
+        let mut newest = Box::pin(read(of_second, None, MAX, &crowd, here()));
         for (sender, whole) in [(&first, &mut oldest), (&second, &mut newest)] {
             sender.send(6_000).unwrap();
             assert!(whole.now_or_never().is_none());
@@ -206,7 +233,11 @@ mod tests {
         for pieces in [vec![MAX + 1], vec![MAX, 1], vec![1, MAX]] {
             let (sender, body) = body();
             pieces.iter().for_each(|piece| sender.send(*piece).unwrap());
-            assert_eq!(read(body, None, MAX, &crowd).await, Err(Refusal::TooLarge), "{pieces:?}");
+            assert_eq!(
+                read(body, None, MAX, &crowd, here()).await,
+                Err(Refusal::TooLarge),
+                "{pieces:?}"
+            );
         }
         assert_eq!(share.held(), 0);
     }
@@ -215,16 +246,39 @@ mod tests {
     fn a_body_is_kept_as_long_as_there_is_room_and_counted_with_the_buffer_that_it_keeps() {
         let (crowd, _) = crowd(0);
         let calls = Share::new(Part::Calls, 60_000);
-        let room = Room { unfinished: crowd, calls: Arc::clone(&calls) };
+        let room = Room::new(crowd, Arc::clone(&calls), 1);
+        let reserve = room.reserve();
         for (bytes, held) in [
             (100, CALL_BYTES + 100),
             (SMALL_BYTES + 1, CALL_BYTES + BUFFER_BYTES),
             (20_000, CALL_BYTES + 20_000),
         ] {
-            let (body, is_kept) = room.keep(Bytes::from(vec![b' '; bytes]));
+            let (body, is_kept) = room.keep(Bytes::from(vec![b' '; bytes]), &reserve);
             assert_eq!((body.len(), is_kept, calls.held()), (bytes, true, held));
         }
-        let (body, is_kept) = room.keep(Bytes::from(vec![b' '; 60_000]));
+        let (body, is_kept) = room.keep(Bytes::from(vec![b' '; 60_000]), &reserve);
         assert_eq!((body.len(), is_kept, calls.held()), (60_000, false, 0));
+    }
+
+    #[test]
+    fn whoever_calls_one_connector_leaves_room_for_the_calls_of_another() {
+        let (crowd, _) = crowd(0);
+        let calls = Share::new(Part::Calls, 8 * 64 * 1024);
+        let room = Room::new(crowd, Arc::clone(&calls), 2);
+        let (greedy, other) = (room.reserve(), room.reserve());
+        let mut held = Vec::new();
+        for bytes in [50_000, 20_000, 5_000, 100, 1] {
+            loop {
+                let (body, is_kept) = room.keep(Bytes::from(vec![b' '; bytes]), &greedy);
+                if !is_kept {
+                    break;
+                }
+                held.push(body);
+            }
+        }
+        let (body, is_kept) = room.keep(Bytes::from(vec![b' '; 50_000]), &other);
+        assert!(is_kept && calls.held() <= calls.limit());
+        drop((held, body));
+        assert_eq!((calls.held(), greedy.held(), other.held()), (0, 0, 0));
     }
 }

@@ -1,24 +1,8 @@
 //! A queue in which those who come often wait for each other and hold up nobody else.
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    net::IpAddr,
-};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
-/// Where something comes from: an address of IPv4, or a network of IPv6, in which one machine can
-/// have any address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Source(u64);
-
-impl Source {
-    pub(super) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            // `0::/32` is given to nobody, so that these are no networks of IPv6.
-            IpAddr::V4(address) => Self(u64::from(address.to_bits())),
-            IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
-        }
-    }
-}
+use crate::budget::Source;
 
 /// Items by where they come from. Sources take turns; those of one source come out as they went in.
 pub(super) struct Fair<T> {

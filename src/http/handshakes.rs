@@ -20,8 +20,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::fair::{Fair, Source};
-use crate::clock;
+use super::fair::Fair;
+use crate::{budget::Source, clock};
 
 /// The most handshakes that wait for their turn. With an RSA key and the smallest share that is two
 /// or three seconds of work: who waits longer would be gone by the time of its turn.

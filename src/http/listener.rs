@@ -1,16 +1,6 @@
 //! The accept loop: bounded connections, each on hyper with timers.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CONNECTION};
@@ -23,22 +13,20 @@ use tokio::{
     task::JoinSet,
 };
 
+pub use super::terms::{Terms, Tls, connection_bytes};
 use super::{
     arriving::{Arriving, REST_BYTES_MAX, read_at_once},
     connection::{Progress, Tracked, WRITE_TIMEOUT},
-    handshakes::Handshakes,
     peer::Peer,
     refusal::Refusal,
+    terms::{HANDSHAKE_BYTES, TLS_CONNECTION_BYTES, admit},
 };
 use crate::{
-    budget::{Crowd, Guest, Order, Share},
+    budget::Guest,
     clock,
-    domain::budget::Part,
     lifecycle::{Phase, Stopping},
     metrics::{Metrics, Rejection},
-    secrets::Live,
-    stalls::Pulse,
-    tls::{ClientAuthorities, ServerTls, Unshaken},
+    tls::Unshaken,
 };
 
 /// The largest head. The HTTP library bounds its lines too, at 100: set explicitly, that bound would
@@ -54,68 +42,13 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection on which nothing came yet is kept after the listener was closed.
 const FIRST_BYTE_PAUSE: Duration = Duration::from_millis(250);
 
-/// How a listener takes connections.
-#[derive(Clone)]
-pub struct Terms {
-    /// How long a head may take, and a connection may keep silent.
-    pub read_timeout: Duration,
-    /// The most connections at once, over all threads.
-    pub max_connections: usize,
-    /// The connections that there are.
-    pub connections: Arc<AtomicUsize>,
-    /// The memory that they hold.
-    pub crowd: Arc<Crowd>,
-    /// As what it counts that a connection has to leave for another one.
-    pub leaves_as: Rejection,
-    /// How hands are shaken with clients, where they have to speak TLS.
-    pub tls: Option<Arc<Tls>>,
-    /// Tells of stalls of the thread that serves, where that is its work.
-    pub pulse: Option<Arc<Pulse>>,
-}
-
-/// How hands are shaken.
-pub struct Tls {
-    /// What is shown to clients.
-    pub shown: Arc<Live<ServerTls>>,
-    /// Who judges the certificates that they show.
-    pub authorities: Option<Arc<Live<ClientAuthorities>>>,
-    /// Where that is done.
-    pub handshakes: Handshakes,
-}
-
-impl Terms {
-    /// Without TLS, for a listener that shares its connections with no other.
-    pub fn plain(read_timeout: Duration, max_connections: usize) -> Self {
-        Self {
-            read_timeout,
-            max_connections,
-            connections: Arc::default(),
-            crowd: Crowd::new(Share::unbounded(Part::Connections), Order::Arrival),
-            leaves_as: Rejection::Connections,
-            tls: None,
-            pulse: None,
-        }
-    }
-}
-
-/// What a connection takes that has sent something, measured: its task, the buffers of the HTTP
-/// library, and what the kernel has of it.
-const CONNECTION_BYTES: usize = 32 * 1024;
-const TLS_CONNECTION_BYTES: usize = 40 * 1024;
-
-/// What an unfinished handshake may take besides: what is read of it before it is over, in a buffer
-/// that doubles as it grows.
-const HANDSHAKE_BYTES: usize = 32 * 1024;
-
-/// What a connection takes, with or without TLS.
-pub fn connection_bytes(has_tls: bool) -> usize {
-    if has_tls { TLS_CONNECTION_BYTES } else { CONNECTION_BYTES }
-}
-
 /// What the kernel keeps of a connection's bytes that nobody has read; it takes twice of it, for what
 /// it notes of them. Control groups count that too, and nobody else does. A body of 64 KiB then takes
 /// three round trips instead of two.
 const RECEIVE_BYTES: u32 = 32 * 1024;
+
+/// What the kernel keeps of an answer that is not taken. An answer is shorter, nearly always.
+const SEND_BYTES: u32 = 64 * 1024;
 
 /// While more connections than this have to leave and are still there, no new one is accepted.
 const LEAVING_MAX: usize = 16;
@@ -132,6 +65,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuseaddr(true)?;
     // Accepted sockets have it from the listener.
     socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+    socket.set_send_buffer_size(SEND_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
@@ -156,7 +90,7 @@ where
         beating.spawn(pulse.beat(metrics.clone()));
     }
     let take = |tasks: &mut JoinSet<()>, stream, address: SocketAddr| {
-        let Some((place, guest)) = admit(&terms) else {
+        let Some((place, guest)) = admit(&terms, address) else {
             metrics.rejected(Rejection::Connections);
             return;
         };
@@ -175,7 +109,7 @@ where
                 () = guest.dismissed() => {}
             }
             if guest.has_to_leave() {
-                counts.rejected(terms.leaves_as);
+                counts.rejected(Rejection::GaveWay);
             }
             drop(place);
         });
@@ -418,39 +352,4 @@ async fn read_rest(stream: &mut (impl AsyncRead + Unpin)) {
     let (mut rest, mut nowhere) = (stream.take(REST_BYTES_MAX as u64), tokio::io::sink());
     let read = tokio::io::copy(&mut rest, &mut nowhere);
     drop(tokio::time::timeout(REST_TIMEOUT, read).await);
-}
-
-/// A place for one more connection, and the memory that it holds. Where all are taken, the oldest of
-/// those who have not shown that they may call has to leave.
-fn admit(terms: &Terms) -> Option<(Place, Guest)> {
-    let place = match Place::take(terms) {
-        Some(place) => place,
-        None if terms.crowd.dismiss_oldest() => Place::add(terms),
-        None => return None,
-    };
-    let guest = terms.crowd.enter(connection_bytes(terms.tls.is_some()))?;
-    Some((place, guest))
-}
-
-/// A place among the open connections; given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(terms: &Terms) -> Option<Self> {
-        let taken = |taken: usize| (taken < terms.max_connections).then_some(taken + 1);
-        terms.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
-        Some(Self(Arc::clone(&terms.connections)))
-    }
-
-    /// One more than there are, until who was dismissed has gone.
-    fn add(terms: &Terms) -> Self {
-        terms.connections.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(&terms.connections))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }

@@ -47,11 +47,11 @@ async fn with_1100_idle_connections_nats_is_found_again_and_secrets_are_read() {
 }
 
 #[tokio::test]
-async fn nine_hundred_clients_that_keep_their_connections_harm_nobody() {
-    static SCENARIO: Scenario = Scenario::plain("900 clients with idle keep-alive connections");
+async fn four_hundred_clients_that_keep_their_connections_harm_nobody() {
+    static SCENARIO: Scenario = Scenario::plain("400 clients with idle keep-alive connections");
     play(&SCENARIO, |site| {
         let port = site.serving.port;
-        Attackers::start(900, move |number, tally| async move {
+        Attackers::start(400, move |number, tally| async move {
             let Some(mut stream) = connect(number, port, &tally).await else { return };
             if stream.write_all(&post(GOOD, &claims())).await.is_err() {
                 return;

@@ -329,8 +329,10 @@ impl Bridge {
                 Arc::new(Lane::new(settings.connector.clone(), &metrics, cache_bytes, None))
             })
             .collect();
+        let room = Room::of(&budget, lanes.len());
         let endpoints = lanes.iter().zip(&secrets.auth).map(|(lane, (_, auth))| {
-            let endpoint = Endpoint { lane: Arc::clone(lane), auth: auth.clone() };
+            let (reserve, auth) = (room.reserve(), auth.clone());
+            let endpoint = Endpoint { reserve, lane: Arc::clone(lane), auth };
             (lane.connector.name.as_str().into(), endpoint)
         });
         let watcher = |events: Events<_>| -> Watcher { Box::new(move |ended| events.tell(ended)) };
@@ -341,7 +343,7 @@ impl Bridge {
             hash_key: Arc::clone(&secrets.hash_key),
             metrics: metrics.clone(),
             max_body: config.max_body,
-            room: Room::of(&budget),
+            room,
             tells_bodies: config.events.as_ref().is_some_and(|rules| !rules.claims.is_empty()),
             read_timeout: config.read_timeout,
             scheme: "http",
