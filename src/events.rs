@@ -114,7 +114,7 @@ impl<S: EventStream> Events<S> {
         }))
     }
 
-    /// The same, with records on their way within `room`. Before there is a clone of it.
+    /// Keeps records on their way within `room`. Call it before there is a clone.
     pub fn within(mut self, room: Arc<Share>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.room = room;

@@ -103,7 +103,7 @@ impl<T> Default for Inbox<T> {
 const LATE_BYTES: usize = 1024;
 
 impl<T> Inbox<T> {
-    /// The same, with messages that may be answered late within `share`, of which it keeps the
+    /// Keeps messages that may be answered late within `share`, of which it keeps the
     /// account. Where they do not fit, those whose time ends first are forgotten early.
     pub fn within(self, share: Arc<Share>) -> Self {
         self.lock().late_share = share;

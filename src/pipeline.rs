@@ -98,7 +98,7 @@ impl<W: Wire> Pipeline<W> {
         Self { wire, inbox, memory: Arc::new(memory), shared, turns, cut }
     }
 
-    /// The same, with what it takes to make use of late replies within `share`.
+    /// Keeps what it takes to make use of late replies within `share`.
     pub fn within(mut self, share: Arc<Share>) -> Self {
         self.inbox = self.inbox.within(share);
         self

@@ -139,7 +139,7 @@ impl<S: Store> SharedCalls<S> {
         }))
     }
 
-    /// The same, with what waits behind answers within `room`. Before there is a clone of it.
+    /// Keeps what waits behind answers within `room`. Call it before there is a clone.
     pub fn within(mut self, room: Arc<Share>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.room = room;

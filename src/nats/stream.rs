@@ -113,7 +113,7 @@ impl Bucket {
         wrong.collect()
     }
 
-    /// The same stream with everything right that can be changed; its room only where that is
+    /// The stream with everything right that can be changed; its room only where that is
     /// asked for too.
     pub(super) fn mended(&self, found: &Properties, and_room: bool) -> Properties {
         let mut mended = found.clone();

@@ -94,7 +94,7 @@ pub(crate) async fn connect(number: usize, port: u16, tally: &Tally) -> Option<T
     connect_by(TcpSocket::new_v4().ok()?, number, port, tally).await
 }
 
-/// The same, with next to no room for what is not read.
+/// Connects, with next to no room for what is not read.
 pub(crate) async fn connect_small(number: usize, port: u16, tally: &Tally) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().ok()?;
     socket.set_recv_buffer_size(4_096).ok()?;

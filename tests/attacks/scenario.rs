@@ -69,7 +69,7 @@ impl Scenario {
         Self { descriptors: DESCRIPTORS_ENOUGH, ..Self::crowd(name) }
     }
 
-    /// The same within TLS.
+    /// A scenario within TLS.
     pub(crate) const fn within_tls(self) -> Self {
         Self { tls: true, ..self }
     }
@@ -86,7 +86,8 @@ pub(crate) async fn play(scenario: &'static Scenario, attack: impl FnOnce(&Site)
     play_with(scenario, attack, async |_: &mut Site| Vec::new()).await;
 }
 
-/// The same, while something else happens in the middle of it, which says what promises it broke.
+/// Plays a scenario while something else happens in the middle of it, which says what promises it
+/// broke.
 pub(crate) async fn play_with(
     scenario: &'static Scenario,
     attack: impl FnOnce(&Site) -> Attackers,

@@ -101,7 +101,7 @@ async fn unfinished_heads_of_strangers_make_room_for_those_who_call() {
     }
     // A head that is longer takes room from another, besides those who make room as a whole.
     site.until_refused("connections", 10.0).await;
-    let closed = site.bridge.metric(r#"rejections_total{reason="connections"}"#).await.unwrap();
+    let closed = site.bridge.metric(r#"rejections_total{reason="gave_way"}"#).await.unwrap();
     assert!(closed > 500.0, "{closed} of 600 were closed");
 }
 
@@ -121,7 +121,7 @@ async fn a_connection_that_is_known_is_not_closed_for_strangers() {
         strangers.push(site.connect().await);
     }
     until("strangers are closed", async || {
-        let closed = site.bridge.metric(r#"rejections_total{reason="connections"}"#).await;
+        let closed = site.bridge.metric(r#"rejections_total{reason="gave_way"}"#).await;
         closed.is_some_and(|closed| closed > 200.0).then_some(())
     })
     .await;
